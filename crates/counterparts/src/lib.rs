@@ -1,0 +1,1 @@
+//! Issuer and terminal behaviour for demonstrations, tests and load.

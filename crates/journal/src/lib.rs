@@ -1,0 +1,1 @@
+//! Durable records: segments, commit groups, recovery.

@@ -1,0 +1,1 @@
+//! Core, journal, outbox and sealing as one value.

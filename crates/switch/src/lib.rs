@@ -1,0 +1,3 @@
+//! The money rules as a pure state machine.
+#![no_std]
+extern crate alloc;

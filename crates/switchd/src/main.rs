@@ -1,0 +1,2 @@
+//! The acquirer transaction switch daemon.
+fn main() {}
