@@ -7,11 +7,21 @@
 
 extern crate alloc;
 
+pub mod assemble;
+mod content;
+pub mod display;
 pub mod fields;
+pub mod frame;
 pub mod mask;
 pub mod pan;
+pub mod parse;
+pub mod table;
 pub mod types;
 
+pub use assemble::AssembleError;
 pub use fields::Fields;
+pub use frame::{Frame, next_frame, put_frame};
 pub use pan::{MaskedPan, Pan};
+pub use parse::{FieldNo, Layout, Message, ParseError};
+pub use table::Dialect;
 pub use types::{Amount, Currency, Mti, ResponseCode, Rrn, Stan, TerminalId, ValueError};

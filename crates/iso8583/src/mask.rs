@@ -100,7 +100,6 @@ const fn is_harmless_tag(tag: u32) -> bool {
         tag,
         0x82 | 0x84
             | 0x8A
-            | 0x91
             | 0x95
             | 0x9A
             | 0x9B
