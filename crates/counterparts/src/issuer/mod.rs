@@ -1,0 +1,478 @@
+//! An issuer: it judges requests, moves money in its ledger, undoes it, and answers.
+//!
+//! Pure: no socket and no clock. The driver hands in each message with the time, and does what the
+//! returned [`Effect`] says. Connections do not exist here: one issuer, one ledger, however many
+//! links. Not a model of any real host. Invariant: a request moves money at most once, whatever is
+//! repeated, and no more than that comes back, whatever is reversed.
+
+mod ledger;
+mod memory;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use ledger::{AccountLine, EntryKind, EntryLine, LedgerReport, MovementLine, RrnCount};
+pub use settings::{AccountSettings, PinBlock, Settings, Status};
+
+use std::collections::HashMap;
+
+use iso8583::{Amount, Currency, Fields, ResponseCode};
+use serde::{Deserialize, Serialize};
+
+use crate::card::Card;
+use crate::clock::Calendar;
+use crate::faults::{Fault, Faults, MtiClass, Side, Subject};
+use ledger::{AccountId, Kind, Ledger, Movement};
+use memory::{Decision, Memory, Reference};
+
+/// What the driver has to do about a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this answer on the message's connection, after so many milliseconds.
+    Answer {
+        /// 0: at once.
+        after_ms: u64,
+        /// The answer.
+        answer: Fields,
+    },
+    /// Hand the message to [`Issuer::resume`] after so many milliseconds.
+    Resume {
+        /// Never 0.
+        after_ms: u64,
+    },
+    /// Close the connection that the message came on.
+    Cut,
+    /// Nothing.
+    Silence,
+}
+
+/// What the issuer has seen and done since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Counts {
+    /// Requests approved (a repeat is not counted again).
+    pub approved: u64,
+    /// Requests declined (a repeat is not counted again).
+    pub declined: u64,
+    /// Requests answered from memory.
+    pub repeats: u64,
+    /// Requests with a key already used for another amount or card: 94.
+    pub reused_keys: u64,
+    /// Requests refused because their reversal came first.
+    pub refused_after_early_reversal: u64,
+    /// Reversals that gave money back.
+    pub reversed: u64,
+    /// Reversals for what was given back already.
+    pub reversed_again: u64,
+    /// Reversals for a request that had been declined.
+    pub reversals_of_declined: u64,
+    /// Reversals whose original is not known.
+    pub reversals_unknown: u64,
+    /// Reversals refused: another amount or card than the original's, or bad fields.
+    pub reversals_refused: u64,
+    /// 0800 and 0820.
+    pub network: u64,
+    /// Messages of an MTI that is not known.
+    pub unknown_mti: u64,
+    /// Messages that a fault struck.
+    pub faults: u64,
+}
+
+/// The books together with the counts, as `GET /ledger` gives them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Report {
+    /// Accounts, entries and their check.
+    #[serde(flatten)]
+    pub ledger: LedgerReport,
+    /// What was seen and done.
+    pub counts: Counts,
+}
+
+/// One issuer.
+#[derive(Debug)]
+pub struct Issuer {
+    settings: Settings,
+    /// Terms of the accounts that settings name, by card.
+    terms: HashMap<Card, AccountSettings>,
+    ledger: Ledger,
+    memory: Memory,
+    faults: Faults,
+    counts: Counts,
+}
+
+impl Issuer {
+    /// An issuer with its accounts opened. `seed` drives the rates of faults.
+    #[must_use]
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        let mut issuer = Self {
+            settings: Settings::default(),
+            terms: HashMap::new(),
+            ledger: Ledger::default(),
+            memory: Memory::default(),
+            faults: Faults::new(seed),
+            counts: Counts::default(),
+        };
+        issuer.change(settings);
+        issuer
+    }
+
+    /// Puts settings in force. Accounts listed are opened, or get the new terms and keep their
+    /// balance; accounts not listed keep theirs.
+    pub fn change(&mut self, settings: Settings) {
+        for account in &settings.accounts {
+            self.ledger.open(account.card.clone(), account.balance);
+            self.terms.insert(account.card.clone(), account.clone());
+        }
+        self.settings = settings;
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The rules by which it misbehaves.
+    pub fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
+    /// Books and counts, with the newest `entries_max` entries.
+    #[must_use]
+    pub fn report(&self, entries_max: usize) -> Report {
+        Report { ledger: self.ledger.report(entries_max), counts: self.counts }
+    }
+
+    /// Every request that moved money, oldest first.
+    #[must_use]
+    pub fn movements(&self) -> Vec<MovementLine> {
+        self.ledger.movements()
+    }
+
+    /// A message from a link at `now_ms` (milliseconds since 1970, UTC).
+    pub fn receive(&mut self, now_ms: u64, message: &Fields) -> Effect {
+        if message.mti().is_response() {
+            return Effect::Silence;
+        }
+        let fault = class_of(message).and_then(|class| self.faults.strike(&subject(class, message)));
+        self.counts.faults += u64::from(fault.is_some());
+        match fault {
+            None => self.resume(now_ms, message),
+            Some(Fault::Ignore | Fault::Silence(Side::BeforeLedger)) => Effect::Silence,
+            Some(Fault::Cut(Side::BeforeLedger)) => Effect::Cut,
+            Some(Fault::Silence(Side::AfterLedger)) => {
+                self.resume(now_ms, message);
+                Effect::Silence
+            }
+            Some(Fault::Cut(Side::AfterLedger)) => {
+                self.resume(now_ms, message);
+                Effect::Cut
+            }
+            Some(Fault::DelayMs(0)) => self.resume(now_ms, message),
+            Some(Fault::DelayMs(after_ms)) => Effect::Resume { after_ms },
+            Some(Fault::LateMs(after_ms)) => match self.resume(now_ms, message) {
+                Effect::Answer { answer, .. } => Effect::Answer { after_ms, answer },
+                other @ (Effect::Resume { .. } | Effect::Cut | Effect::Silence) => other,
+            },
+            Some(Fault::Answer(code)) => at_once(self.answer(message, code)),
+        }
+    }
+
+    /// A message whose delay is over, or one that no fault may strike.
+    pub fn resume(&mut self, now_ms: u64, message: &Fields) -> Effect {
+        match class_of(message) {
+            Some(MtiClass::Request) => at_once(self.request(now_ms, message)),
+            Some(MtiClass::Reversal) => at_once(self.reversal(now_ms, message)),
+            Some(MtiClass::Network) => at_once(self.network(message)),
+            None => {
+                self.counts.unknown_mti += 1;
+                if self.settings.ignores_unknown_mti || message.mti().is_response() {
+                    return Effect::Silence;
+                }
+                at_once(self.answer(message, ResponseCode::INVALID_TRANSACTION))
+            }
+        }
+    }
+
+    /// 0100, 0200 and their repeats.
+    fn request(&mut self, now_ms: u64, message: &Fields) -> Fields {
+        let Some(reference) = Reference::of_request(message) else {
+            self.counts.declined += 1;
+            return self.answer(message, ResponseCode::FORMAT_ERROR);
+        };
+        if let Some(earlier) = self.memory.find(&reference) {
+            let card = Card::of(message).and_then(|card| self.ledger.account_of(&card));
+            let differs = earlier.amount.is_some() && earlier.amount != amount_of(message)
+                || earlier.account.is_some() && earlier.account != card;
+            if differs {
+                self.counts.reused_keys += 1;
+                return self.answer(message, ResponseCode::DUPLICATE);
+            }
+            self.counts.repeats += 1;
+            return answer_decision(&self.settings, message, earlier);
+        }
+        let decision = if self.memory.reversed_early(&reference) {
+            self.counts.refused_after_early_reversal += 1;
+            Decision::declined(reference, ResponseCode::INVALID_TRANSACTION)
+        } else {
+            self.decide(now_ms, message, reference)
+        };
+        let decision = self.memory.keep(decision);
+        answer_decision(&self.settings, message, decision)
+    }
+
+    /// Judges a request that was never seen before, and moves the money of an approval.
+    fn decide(&mut self, now_ms: u64, message: &Fields, reference: Reference) -> Decision {
+        let demand = match self.judge(now_ms, message) {
+            Ok(demand) => demand,
+            Err(code) => {
+                self.counts.declined += 1;
+                let mut decision = Decision::declined(reference, code);
+                decision.amount = amount_of(message);
+                return decision;
+            }
+        };
+        self.counts.approved += 1;
+        let mut decision = Decision::declined(reference, ResponseCode::APPROVED);
+        decision.account = Some(demand.account);
+        decision.amount = amount_of(message);
+        decision.approval = Some(approval_code(self.counts.approved));
+        if let Some((kind, amount)) = demand.moves {
+            let movement = Movement {
+                account: demand.account,
+                kind,
+                rrn: decision.reference.rrn,
+                stan: decision.reference.stan,
+                terminal: decision.reference.terminal,
+                amount,
+                mti: message.mti(),
+                net: amount.minor(),
+            };
+            decision.movement = Some(self.ledger.take(now_ms, movement));
+        }
+        decision.available = self.ledger.available(demand.account);
+        decision
+    }
+
+    /// What a request asks for, or the code that declines it.
+    fn judge(&mut self, now_ms: u64, message: &Fields) -> Result<Demand, ResponseCode> {
+        let card = Card::of(message).ok_or(ResponseCode::FORMAT_ERROR)?;
+        let processing = message.text(3).ok_or(ResponseCode::FORMAT_ERROR)?;
+        let moves = match (message.mti().class(), processing.get(..2)) {
+            (2, Some("31")) => None,
+            (2, Some("00" | "01")) => Some(Kind::Debit),
+            (1, Some("00" | "01" | "03")) => Some(Kind::Hold),
+            (_, _) => return Err(ResponseCode::INVALID_TRANSACTION),
+        };
+        let moves = match moves {
+            None => None,
+            Some(kind) => {
+                let amount = amount_of(message).ok_or(ResponseCode::FORMAT_ERROR)?;
+                if amount.minor() == 0 {
+                    return Err(ResponseCode::INVALID_AMOUNT);
+                }
+                Some((kind, amount))
+            }
+        };
+        let account = match (self.ledger.account_of(&card), self.settings.default_balance) {
+            (Some(account), _) => account,
+            (None, Some(balance)) => self.ledger.open(card.clone(), balance),
+            (None, None) => return Err(ResponseCode::INVALID_CARD),
+        };
+        if let Some(terms) = self.terms.get(&card) {
+            terms.allow(now_ms, message, moves.map(|(_, amount)| amount))?;
+        }
+        let wanted = moves.map_or(0, |(_, amount)| amount.minor());
+        if self.ledger.available(account) < i64::try_from(wanted).unwrap_or(i64::MAX) {
+            return Err(ResponseCode::INSUFFICIENT_FUNDS);
+        }
+        Ok(Demand { account, moves })
+    }
+
+    /// 0400, 0420 and their repeats. An issuer that is asked again for what it has done says so
+    /// again: its acknowledgement may have been lost.
+    fn reversal(&mut self, now_ms: u64, message: &Fields) -> Fields {
+        let Some(reference) = Reference::of_original(message) else {
+            self.counts.reversals_refused += 1;
+            return self.answer(message, ResponseCode::FORMAT_ERROR);
+        };
+        let found = self.memory.find(&reference).or_else(|| self.memory.find_by_rrn(&reference));
+        let Some(original) = found else {
+            self.counts.reversals_unknown += 1;
+            if self.settings.remembers_early_reversals {
+                self.memory.remember_early(reference);
+            }
+            return self.answer(message, self.settings.unknown_original_code);
+        };
+        let Some(id) = original.movement else {
+            self.counts.reversals_of_declined += 1;
+            return self.answer(message, ResponseCode::APPROVED);
+        };
+        let movement = self.ledger.movement(id);
+        let other_amount = message.has(4)
+            && amount_of(message).is_none_or(|amount| amount.minor() != movement.amount.minor());
+        let other_card = Card::of(message)
+            .is_some_and(|card| self.ledger.account_of(&card) != Some(movement.account));
+        let remains = remains_of(message).filter(|remains| *remains <= movement.amount.minor());
+        let Some(remains) = remains.filter(|_| !other_amount && !other_card) else {
+            self.counts.reversals_refused += 1;
+            let code = if other_card {
+                self.settings.unknown_original_code
+            } else {
+                ResponseCode::ORIGINAL_AMOUNT_WRONG
+            };
+            return self.answer(message, code);
+        };
+        if self.ledger.give_back(now_ms, id, remains) {
+            self.counts.reversed += 1;
+        } else {
+            self.counts.reversed_again += 1;
+        }
+        self.answer(message, ResponseCode::APPROVED)
+    }
+
+    /// 0800 and 0820.
+    fn network(&mut self, message: &Fields) -> Fields {
+        self.counts.network += 1;
+        let code = match message.text(70) {
+            Some("001" | "002" | "201" | "301") => ResponseCode::APPROVED,
+            Some(_) => ResponseCode::INVALID_TRANSACTION,
+            None => ResponseCode::FORMAT_ERROR,
+        };
+        self.answer(message, code)
+    }
+
+    fn answer(&self, message: &Fields, code: ResponseCode) -> Fields {
+        answer(&self.settings, message, code)
+    }
+}
+
+/// What an approved request asks for.
+struct Demand {
+    account: AccountId,
+    /// `None` for a balance inquiry.
+    moves: Option<(Kind, Amount)>,
+}
+
+impl AccountSettings {
+    /// Judges a request by the account's terms, funds apart.
+    fn allow(
+        &self,
+        now_ms: u64,
+        message: &Fields,
+        amount: Option<Amount>,
+    ) -> Result<(), ResponseCode> {
+        match self.status {
+            Status::Good => {}
+            Status::Lost => return Err(ResponseCode::LOST_CARD),
+            Status::Stolen => return Err(ResponseCode::STOLEN_CARD),
+            Status::Restricted => return Err(ResponseCode::RESTRICTED_CARD),
+        }
+        if let Some(expiry) = &self.expiry {
+            let other = message.text(14).is_some_and(|de14| de14 != expiry);
+            if other || *expiry < Calendar::at(now_ms, 0).yymm() {
+                return Err(ResponseCode::EXPIRED_CARD);
+            }
+        }
+        if let Some(pin_block) = &self.pin_block
+            && message.get(52) != Some(pin_block.bytes().as_slice())
+        {
+            return Err(ResponseCode::WRONG_PIN);
+        }
+        if let (Some(limit), Some(amount)) = (self.limit, amount)
+            && amount.minor() > limit
+        {
+            return Err(ResponseCode::EXCEEDS_AMOUNT_LIMIT);
+        }
+        Ok(())
+    }
+}
+
+fn at_once(answer: Fields) -> Effect {
+    Effect::Answer { after_ms: 0, answer }
+}
+
+fn class_of(message: &Fields) -> Option<MtiClass> {
+    match message.mti().as_bytes() {
+        b"0100" | b"0101" | b"0200" | b"0201" => Some(MtiClass::Request),
+        b"0400" | b"0401" | b"0420" | b"0421" => Some(MtiClass::Reversal),
+        b"0800" | b"0801" | b"0820" | b"0821" => Some(MtiClass::Network),
+        _ => None,
+    }
+}
+
+fn subject(class: MtiClass, message: &Fields) -> Subject<'_> {
+    let card = message.text(2).or_else(|| message.text(35)?.split(['=', 'D']).next());
+    Subject {
+        class,
+        card,
+        amount: message.text(4).and_then(|digits| digits.parse().ok()),
+        terminal: message.text(41).map(|terminal| terminal.trim_end_matches(' ')),
+    }
+}
+
+/// DE4 with DE49. A message without a currency has that of nothing, 000.
+fn amount_of(message: &Fields) -> Option<Amount> {
+    let currency = match message.get(49) {
+        Some(digits) => Currency::try_from(digits).ok()?,
+        None => Currency::new(*b"000"),
+    };
+    Amount::from_digits(message.get(4)?, currency).ok()
+}
+
+/// What remains after this reversal (the first twelve digits of DE95), in minor units; 0 for a
+/// full reversal. `None` if DE95 is not digits.
+fn remains_of(message: &Fields) -> Option<u64> {
+    let Some(de95) = message.get(95) else {
+        return Some(0);
+    };
+    let digits = de95.get(..12)?;
+    Amount::from_digits(digits, Currency::new(*b"000")).ok().map(Amount::minor)
+}
+
+/// DE38: a number in base 36, six characters.
+fn approval_code(mut number: u64) -> [u8; 6] {
+    const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let mut code = [b'0'; 6];
+    for character in code.iter_mut().rev() {
+        *character = DIGITS[(number % 36) as usize];
+        number /= 36;
+    }
+    code
+}
+
+/// An answer that echoes what answers echo, with this code in DE39.
+fn answer(settings: &Settings, message: &Fields, code: ResponseCode) -> Fields {
+    const ECHOED: [u8; 13] = [2, 3, 4, 7, 11, 12, 13, 32, 33, 37, 41, 42, 49];
+    let mut answer = Fields::new(message.mti().response());
+    for de in ECHOED {
+        if (de != 2 || settings.echoes_card)
+            && let Some(value) = message.get(de)
+        {
+            answer.set(de, value);
+        }
+    }
+    if let Some(code) = message.get(70) {
+        answer.set(70, code);
+    }
+    answer.set(39, code.as_bytes());
+    answer
+}
+
+/// The answer to a request that was decided, now or before.
+fn answer_decision(settings: &Settings, message: &Fields, decision: &Decision) -> Fields {
+    let mut answer = answer(settings, message, decision.code);
+    if let Some(approval) = &decision.approval {
+        answer.set(38, approval);
+        if settings.balance_in_answer {
+            answer.set(54, balance(decision.available, message).as_bytes());
+        }
+    }
+    answer
+}
+
+/// DE54: account type 00, amount type 02 (available), currency, sign, twelve digits.
+fn balance(available: i64, message: &Fields) -> String {
+    let currency = message.text(49).unwrap_or("000");
+    let sign = if available < 0 { 'D' } else { 'C' };
+    format!("0002{currency}{sign}{:012}", available.unsigned_abs())
+}
