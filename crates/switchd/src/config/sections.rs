@@ -1,0 +1,285 @@
+//! Every section of the configuration: which keys it has, their kinds, ranges and defaults.
+//!
+//! The defaults of the money rules are those of `switch::config`. Relations between settings are judged in `check`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use iso8583::{Dialect, ResponseCode};
+use switch::codes::{CodeTable, Money};
+use switch::config as core;
+use switch::ids::{GroupNo, IssuerNo, LinkNo};
+use tracing::level_filters::LevelFilter;
+
+use super::limits::Limits;
+use super::read::Section;
+use super::registry::Registry;
+use super::{GroupSettings, JournalSettings, LinkSettings, LinkTls, Listen, Log, Settings, Tcp};
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// Reads every section. The second value is the registry's file.
+pub(super) fn read(root: &Section<'_, '_>) -> (Settings, PathBuf) {
+    let journal = journal(root);
+    let (listen, registry_file) = listen(root);
+    let mut core = core::Config::default();
+    partition(root, &mut core);
+    let groups = groups(root, &mut core);
+    issuers(root, &mut core);
+    let links = links(root, &mut core);
+    routes(root, &mut core);
+    let settings = Settings {
+        journal,
+        listen,
+        metrics: one(root, "metrics", |s| s.need_address("address")),
+        admin: one(root, "admin", |s| s.need_path("socket")),
+        log: one(root, "log", log),
+        limits: one(root, "limits", Limits::read),
+        groups,
+        links,
+        core,
+        registry: Registry::default(),
+    };
+    (settings, registry_file)
+}
+
+/// Reads one section and judges its unknown keys.
+fn one<T>(root: &Section<'_, '_>, key: &'static str, read: impl FnOnce(&Section<'_, '_>) -> T) -> T {
+    let section = root.section(key);
+    let value = read(&section);
+    section.finish();
+    value
+}
+
+fn journal(root: &Section<'_, '_>) -> JournalSettings {
+    let d = journal::Options::default();
+    one(root, "journal", |s| JournalSettings {
+        dir: s.need_path("dir"),
+        keys: s.need_path("keys"),
+        options: journal::Options {
+            segment_bytes: s.size("segment_size", d.segment_bytes, 1 << 20..=2 << 30),
+            group_bytes_max: small(s.size("group_size_max", d.group_bytes_max as u64, 64 << 10..=64 << 20)),
+            reserve_segments: small(s.number("reserve_segments", u64::from(d.reserve_segments), 1..=1_000)),
+            mark_commits: small(s.number("mark_commits", u64::from(d.mark_commits), 1..=1_000_000)),
+        },
+    })
+}
+
+fn listen(root: &Section<'_, '_>) -> (Listen, PathBuf) {
+    one(root, "listen", |s| {
+        let listen = Listen {
+            address: s.need_address("address"),
+            certificate: s.need_path("certificate"),
+            key: s.need_path("key"),
+            client_ca: s.need_path("client_ca"),
+            addresses_file: s.path("addresses_file"),
+            tcp: tcp(s, 30 * SECOND, MINUTE),
+        };
+        (listen, s.need_path("registry"))
+    })
+}
+
+fn tcp(s: &Section<'_, '_>, user_timeout: u64, keepalive: u64) -> Tcp {
+    Tcp {
+        user_timeout_ms: s.duration("tcp_user_timeout", user_timeout, 100..=HOUR),
+        keepalive_ms: s.duration("tcp_keepalive", keepalive, SECOND..=HOUR),
+    }
+}
+
+fn log(s: &Section<'_, '_>) -> Log {
+    let levels = [
+        ("error", LevelFilter::ERROR),
+        ("warn", LevelFilter::WARN),
+        ("info", LevelFilter::INFO),
+        ("debug", LevelFilter::DEBUG),
+    ];
+    Log {
+        json: s.choice("format", false, &[("text", false), ("json", true)]),
+        level: s.choice("level", LevelFilter::INFO, &levels),
+    }
+}
+
+fn partition(root: &Section<'_, '_>, core: &mut core::Config) {
+    one(root, "partition", |s| {
+        core.partition = small(s.number("number", u64::from(core.partition), 0..=35));
+        core.dedup_keys = small(s.number("dedup_keys", core.dedup_keys as u64, 1..=100_000_000));
+        core.tombstone_life_ms = s.duration("tombstone_life", core.tombstone_life_ms, MINUTE..=30 * DAY);
+        core.reversal_lookback_ms = s.duration("reversal_lookback", core.reversal_lookback_ms, MINUTE..=30 * DAY);
+    });
+}
+
+fn groups(root: &Section<'_, '_>, core: &mut core::Config) -> BTreeMap<GroupNo, GroupSettings> {
+    let mut groups = BTreeMap::new();
+    for s in root.sections("group") {
+        let number = GroupNo(small(s.need_number("number", 1..=u64::from(u16::MAX))));
+        let d = core::Group::default();
+        let (least, most) = (10, 7 * DAY);
+        let group = core::Group {
+            name: s.need_text("name").to_owned(),
+            serial: s.flag("serial", d.serial),
+            reverses_first: s.flag("reverses_first", d.reverses_first),
+            repeat_window_ms: s.duration("repeat_window", d.repeat_window_ms, least..=most),
+            redeliver_grace_ms: s.duration("redeliver_grace", d.redeliver_grace_ms, least..=most),
+            crossing_margin_ms: s.duration("crossing_margin", d.crossing_margin_ms, least..=most),
+            confirm_deadline_ms: s.duration("confirm_deadline", d.confirm_deadline_ms, least..=most),
+            echo_pan: s.flag("echo_pan", d.echo_pan),
+        };
+        let terminal_response_timeout_ms = s.need_duration("terminal_response_timeout", MINUTE, 100..=HOUR);
+        groups.insert(number, GroupSettings { dialect: dialect(&s), terminal_response_timeout_ms });
+        if core.groups.insert(number, group).is_some() {
+            s.wrong_here("number", &format!("{} is used by another [[group]]", number.0));
+        }
+        s.finish();
+    }
+    groups
+}
+
+fn issuers(root: &Section<'_, '_>, core: &mut core::Config) {
+    for s in root.sections("issuer") {
+        let number = IssuerNo(small(s.need_number("number", 1..=u64::from(u16::MAX))));
+        let d = core::Issuer::default();
+        let issuer = core::Issuer {
+            name: s.need_text("name").to_owned(),
+            reversal_retry_ms: s.durations("reversal_retry", &d.reversal_retry_ms),
+            reversal_window: small(s.number("reversal_window", d.reversal_window as u64, 1..=100_000)),
+        };
+        if core.issuers.insert(number, issuer).is_some() {
+            s.wrong_here("number", &format!("{} is used by another [[issuer]]", number.0));
+        }
+        s.finish();
+    }
+}
+
+fn links(root: &Section<'_, '_>, core: &mut core::Config) -> BTreeMap<LinkNo, LinkSettings> {
+    let mut links = BTreeMap::new();
+    for s in root.sections("link") {
+        let issuer = IssuerNo(small(s.need_number("issuer", 1..=u64::from(u16::MAX))));
+        let number = LinkNo { issuer, number: small(s.need_number("number", 1..=u64::from(u16::MAX))) };
+        if core.links.insert(number, link_rules(&s)).is_some() {
+            s.wrong_here("number", &format!("{} is used by another [[link]] of this issuer", number.number));
+        }
+        links.insert(number, link_shell(&s));
+        s.finish();
+    }
+    links
+}
+
+/// What the core needs to know about a link.
+fn link_rules(s: &Section<'_, '_>) -> core::Link {
+    let d = core::Link::default();
+    core::Link {
+        name: s.need_text("name").to_owned(),
+        response_timeout_ms: s.duration("response_timeout", d.response_timeout_ms, 10..=HOUR),
+        original_horizon_ms: s.duration("original_horizon", d.original_horizon_ms, 10..=DAY),
+        late_horizon_ms: s.duration("late_horizon", d.late_horizon_ms, SECOND..=7 * DAY),
+        in_flight_max: small(s.number("in_flight_max", d.in_flight_max as u64, 1..=100_000)),
+        remembers_early_reversals: s.flag("remembers_early_reversals", d.remembers_early_reversals),
+        reversal_as_request: s.flag("reversal_as_request", d.reversal_as_request),
+        echoes_de7: s.flag("echoes_de7", d.echoes_de7),
+        echoes_card_and_rrn: s.flag("echoes_card_and_rrn", d.echoes_card_and_rrn),
+        sign_on: s.flag("sign_on", d.sign_on),
+        echo_after_ms: s.duration("echo_after", d.echo_after_ms, 0..=HOUR),
+        codes: codes(s),
+    }
+}
+
+/// The usual code table with what this link reads differently.
+fn codes(s: &Section<'_, '_>) -> CodeTable {
+    let mut table = CodeTable::default();
+    let lists =
+        [("codes_moved", Money::Moved), ("codes_not_moved", Money::NotMoved), ("codes_unknown", Money::Unknown)];
+    let mut seen = BTreeMap::new();
+    for (key, money) in lists {
+        for code in code_list(s, key) {
+            if let Some(other) = seen.insert(code, key) {
+                s.wrong_here(key, &format!("holds {code}, which {other} holds too"));
+            }
+            table.set(code, money);
+        }
+    }
+    if s.has("codes_no_original") {
+        table.no_original = code_list(s, "codes_no_original");
+    }
+    table
+}
+
+fn code_list(s: &Section<'_, '_>, key: &'static str) -> Vec<ResponseCode> {
+    let texts = s.texts(key);
+    let codes = texts.iter().filter_map(|text| {
+        let code = text.parse::<ResponseCode>().ok();
+        if code.is_none() {
+            s.wrong_here(key, &format!("holds {text:?}, needs response codes of two letters or digits"));
+        }
+        code
+    });
+    codes.collect()
+}
+
+/// What the shell needs to know about a link.
+fn link_shell(s: &Section<'_, '_>) -> LinkSettings {
+    let address = s.need_text("address").to_owned();
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    if s.has("address") && !matches!(port, Some(Ok(1..))) {
+        s.wrong_here("address", "needs to be a host and a port such as \"issuer.example:8583\"");
+    }
+    LinkSettings {
+        name: s.text("name").unwrap_or_default().to_owned(),
+        address,
+        connections: small(s.number("connections", 1, 1..=64)),
+        dialect: dialect(s),
+        tls: link_tls(s),
+        connect_timeout_ms: s.duration("connect_timeout", 10 * SECOND, 10..=5 * MINUTE),
+        backoff_min_ms: s.duration("backoff_min", 500, 1..=HOUR),
+        backoff_max_ms: s.duration("backoff_max", 30 * SECOND, 1..=HOUR),
+        tcp: tcp(s, 20 * SECOND, 15 * SECOND),
+    }
+}
+
+fn link_tls(s: &Section<'_, '_>) -> Option<LinkTls> {
+    let on = s.flag("tls", true);
+    let (server_name, ca) = (s.text("server_name"), s.path("ca"));
+    let (certificate, key) = (s.path("certificate"), s.path("key"));
+    let identity = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            s.wrong_section("certificate and key go together");
+            None
+        }
+    };
+    if !on {
+        if server_name.is_some() || ca.is_some() || identity.is_some() {
+            s.wrong_here("tls", "is false, but server_name, ca, certificate or key is set");
+        }
+        return None;
+    }
+    if server_name.is_none() || ca.is_none() {
+        s.wrong_section("tls is on and needs server_name and ca");
+    }
+    Some(LinkTls { server_name: server_name.unwrap_or_default().to_owned(), ca: ca.unwrap_or_default(), identity })
+}
+
+fn routes(root: &Section<'_, '_>, core: &mut core::Config) {
+    for s in root.sections("route") {
+        let prefix = s.need_text("prefix").to_owned();
+        let issuer = IssuerNo(small(s.need_number("issuer", 1..=u64::from(u16::MAX))));
+        if core.routes.iter().any(|route| route.prefix == prefix) {
+            s.wrong_here("prefix", &format!("{prefix:?} is used by another [[route]]"));
+        }
+        core.routes.push(core::Route { prefix, issuer });
+        s.finish();
+    }
+}
+
+fn dialect(s: &Section<'_, '_>) -> &'static Dialect {
+    let words: Vec<(&str, &'static Dialect)> = Dialect::all().iter().map(|dialect| (dialect.name, *dialect)).collect();
+    s.choice("dialect", &iso8583::table::ISO87_ASCII, &words)
+}
+
+/// A number that the range of its key keeps within its type.
+fn small<T: TryFrom<u64> + Default>(number: u64) -> T {
+    T::try_from(number).unwrap_or_default()
+}

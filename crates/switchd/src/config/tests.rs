@@ -1,0 +1,153 @@
+//! Each class of error with the sentence that it gets, and the template against the keys that are read.
+
+use super::*;
+use std::collections::BTreeSet;
+
+/// The template as if written to a directory that holds a registry.
+struct Fixture {
+    dir: PathBuf,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = std::env::temp_dir().join(format!("switchd-config-{}-{:p}", std::process::id(), &TEMPLATE));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("terminals.toml"), REGISTRY_TEMPLATE).unwrap();
+        Fixture { dir }
+    }
+
+    fn read(&self, text: &str) -> Result<Settings, Problems> {
+        from_text(&self.dir.join("switchd.toml"), text)
+    }
+}
+
+/// The template with one text replaced.
+fn with(old: &str, new: &str) -> String {
+    assert!(TEMPLATE.contains(old), "{old:?} is in the template");
+    TEMPLATE.replacen(old, new, 1)
+}
+
+/// The template, changed, has exactly these problems.
+#[track_caller]
+fn check(old: &str, new: &str, sentences: &[&str]) {
+    let problems = Fixture::new().read(&with(old, new)).unwrap_err().0;
+    let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(shown.len(), sentences.len(), "{shown:#?}");
+    for sentence in sentences {
+        assert!(shown.iter().any(|problem| problem.contains(sentence)), "{sentence}: {shown:#?}");
+    }
+}
+
+#[test]
+fn the_template_is_a_good_configuration() {
+    let settings = Fixture::new().read(TEMPLATE).unwrap();
+    assert_eq!(settings.core.links.len(), 1);
+    assert_eq!(settings.groups[&GroupNo(1)].terminal_response_timeout_ms, 30_000);
+    assert!(settings.admin.ends_with("admin.sock") && settings.admin.is_absolute(), "relative to the file");
+}
+
+/// The template with every commented key in force.
+fn uncommented() -> String {
+    let key = |line: &str| {
+        line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase())).map(str::to_owned)
+    };
+    TEMPLATE.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+}
+
+#[test]
+fn the_template_shows_every_key_with_its_default() {
+    let fixture = Fixture::new();
+    let text = uncommented();
+    let (plain, full) = (fixture.read(TEMPLATE).unwrap(), fixture.read(&text).unwrap());
+    assert_eq!(format!("{plain:?}"), format!("{full:?}"), "a commented line is the default");
+
+    let source = Source::new(Path::new("switchd.toml"), &text);
+    let table = source.parse();
+    let root = Section::root(&source, &table);
+    sections::read(&root);
+    root.finish();
+    let mut shown = BTreeSet::new();
+    let mut section = String::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line.to_owned();
+            shown.insert((String::new(), line.trim_matches(['[', ']']).to_owned()));
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            shown.insert((section.clone(), key.to_owned()));
+        }
+    }
+    let asked: BTreeSet<_> = source.asked().into_iter().map(|(section, key)| (section, key.to_owned())).collect();
+    assert_eq!(shown, asked);
+}
+
+#[test]
+fn unknown_keys_get_the_nearest_known_one() {
+    check("[metrics]\n", "[metrics]\nadress = \"x\"\n", &["[metrics] unknown key \"adress\"; did you mean \"address\"?"]);
+    check("#sign_on = true", "sing_on = true", &["[[link]] unknown key \"sing_on\"; did you mean \"sign_on\"?"]);
+    check("[log]\n", "[logs]\n", &["unknown key \"logs\"; did you mean \"log\"?"]);
+    check("[log]\n", "[log]\nxyzzy = 1\n", &["[log] unknown key \"xyzzy\""]);
+}
+
+#[test]
+fn types_are_checked() {
+    check("number = 1\nname = \"counter", "number = \"1\"\nname = \"counter", &["[[group]] number is of type string, needs to be a whole number"]);
+    check("name = \"first bank\"", "name = 1", &["[[issuer]] name is of type integer, needs to be text in quotes"]);
+    check("#sign_on = true", "sign_on = \"yes\"", &["[[link]] sign_on is of type string, needs to be true or false"]);
+    check("#response_timeout = \"15s\"", "response_timeout = 15", &["[[link]] response_timeout needs to be a duration"]);
+    check("#frame_max = \"8KiB\"", "frame_max = \"8KB\"", &["[limits] frame_max needs to be a size"]);
+    check("\"127.0.0.1:9583\"", "\"localhost\"", &["[metrics] address is \"localhost\", needs to be an IP address and port"]);
+    check("#format = \"text\"", "format = \"jsn\"", &["format is \"jsn\", needs to be one of text, json; did you mean \"json\"?"]);
+    check("\"127.0.0.1:8590\"", "\"bank\"", &["[[link]] address needs to be a host and a port"]);
+    check("#codes_moved = []", "codes_moved = [\"0\"]", &["[[link]] codes_moved holds \"0\""]);
+    check("#reversal_retry = [\"1s\"", "reversal_retry = [\"1\"", &["reversal_retry holds \"1\""]);
+}
+
+#[test]
+fn ranges_are_checked() {
+    check("#connections = 1", "connections = 0", &["[[link]] connections is out of range, needs to be 1 to 64"]);
+    check("#frame_max = \"8KiB\"", "frame_max = \"64KiB\"", &["frame_max is out of range, needs to be 256B to 65535B"]);
+    check("#echo_after = \"30s\"", "echo_after = \"2h\"", &["echo_after is out of range, needs to be 0ms to 1h"]);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    check("terminal_response_timeout = \"30s\"", "", &["[[group]] terminal_response_timeout is missing"]);
+    check("dir = \"journal\"", "", &["[journal] dir is missing"]);
+    check("registry = \"terminals.toml\"", "registry = \"other.toml\"", &["other.toml: cannot be read"]);
+    check("ca = \"tls/ca.pem\"\n# The switch's own", "# The switch's own", &["tls is on and needs server_name and ca"]);
+    check("key = \"tls/issuer-client.key\"", "", &["certificate and key go together"]);
+}
+
+#[test]
+fn relations_are_checked() {
+    check("#response_timeout = \"15s\"", "response_timeout = \"30s\"", &[
+        "response_timeout (30s) must be shorter than terminal_response_timeout (30s) of group 1 (T1)",
+        "drain_timeout (30s) must be longer than response_timeout (30s)",
+    ]);
+    check("#tcp_user_timeout = \"20s\"", "tcp_user_timeout = \"30s\"", &["shorter than original_horizon (30s) (R3)"]);
+    check("#idle_timeout = \"5min\"", "idle_timeout = \"30s\"", &["idle_timeout (30s) must be longer"]);
+    check("#backoff_min = \"500ms\"", "backoff_min = \"31s\"", &["backoff_min must not be longer"]);
+    check("prefix = \"\"\nissuer = 1", "prefix = \"\"\nissuer = 2", &["leads to issuer 2"]);
+    check("#tls = true", "tls = false", &["tls is false, but"]);
+    check("[[route]]", "[[route]]\nprefix = \"4\"\nissuer = 1\n[[route]]\nprefix = \"4\"\nissuer = 1\n[[route]]", &["\"4\" is used by another [[route]]"]);
+    check("#codes_moved = []\n#codes_not_moved = []", "codes_moved = [\"00\"]\ncodes_not_moved = [\"00\"]", &["codes_not_moved holds 00, which codes_moved holds too"]);
+}
+
+#[test]
+fn all_errors_come_at_once_in_the_order_of_the_file() {
+    let text = with("number = 1\n#", "number = 99\n#")
+        .replacen("address = \"127.0.0.1:8583\"", "address = 8583", 1)
+        .replacen("#level = \"info\"", "levle = \"info\"", 1)
+        .replacen("#sign_on = true", "sign_on = 1", 1);
+    let problems = Fixture::new().read(&text).unwrap_err().0;
+    let lines: Vec<usize> = problems.iter().filter_map(|problem| problem.line).collect();
+    assert_eq!(lines.len(), 4, "{problems:?}");
+    assert!(lines.is_sorted());
+    assert!(problems[0].text.contains("number is out of range, needs to be 0 to 35"), "{}", problems[0]);
+}
+
+#[test]
+fn what_is_not_toml_is_named_with_its_line() {
+    let problems = Fixture::new().read("[journal\ndir = 1").unwrap_err().0;
+    assert_eq!(problems[0].line, Some(1), "{problems:?}");
+}

@@ -1,0 +1,8 @@
+//! Bytes to and from sockets: counting what the kernel took, queues of frames, one task per connection, TCP options.
+//!
+//! Knows frames, not messages.
+
+pub(crate) mod counting;
+pub(crate) mod outgoing;
+pub(crate) mod socket;
+pub(crate) mod traffic;

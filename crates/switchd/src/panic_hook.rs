@@ -1,0 +1,18 @@
+//! A panic is our own broken invariant: it is logged and the process stops, as a task that is dead in silence is worse.
+//!
+//! Not a profile setting, as tests must unwind. Invariant: after [`install`] no thread survives a panic of another.
+
+use std::panic;
+use std::process;
+
+/// Installs the hook; the first thing that `main` does.
+pub(crate) fn install() {
+    panic::set_hook(Box::new(|info| {
+        // Our own messages carry no message bytes, so the text of a panic may be logged.
+        let place = info.location().map_or_else(String::new, ToString::to_string);
+        let reason = info.payload_as_str().unwrap_or("no reason given");
+        tracing::error!(place, reason, "broken invariant, stopping");
+        eprintln!("switchd: broken invariant at {place}: {reason}");
+        process::abort();
+    }));
+}
