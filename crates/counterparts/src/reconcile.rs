@@ -96,11 +96,20 @@ impl Reconciliation {
 
 impl fmt::Display for Reconciliation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (side, total) in
-            [("issuer", self.issuer), ("switch", self.switch), ("terminals", self.terminals)]
-        {
-            let Total { movements, standing, net } = total;
-            writeln!(f, "{side:<10} {movements:>8} movements {standing:>8} standing {net:>16} net")?;
+        for (side, total) in [
+            ("issuer", self.issuer),
+            ("switch", self.switch),
+            ("terminals", self.terminals),
+        ] {
+            let Total {
+                movements,
+                standing,
+                net,
+            } = total;
+            writeln!(
+                f,
+                "{side:<10} {movements:>8} movements {standing:>8} standing {net:>16} net"
+            )?;
         }
         let (doubt, operator) = (self.in_doubt.len(), self.needs_operator.len());
         writeln!(f, "in doubt {doubt}, for an operator {operator}")?;
@@ -122,7 +131,10 @@ pub fn reconcile(
         issuer: Total::of(issuer.iter().map(|movement| movement.net)),
         switch: Total::of(switch.iter().map(|movement| movement.net)),
         terminals: Total::of(
-            terminals.iter().flat_map(|journal| &journal.beliefs).map(BeliefLine::net),
+            terminals
+                .iter()
+                .flat_map(|journal| &journal.beliefs)
+                .map(BeliefLine::net),
         ),
         ..Reconciliation::default()
     };
@@ -134,7 +146,11 @@ pub fn reconcile(
 
 /// A state's name without case and separators.
 fn plain(state: &str) -> String {
-    state.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+    state
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>()
+        .to_ascii_lowercase()
 }
 
 fn is_for_operator(movement: &SwitchMovement) -> bool {
@@ -176,12 +192,16 @@ fn issuer_against_switch(
     for ours in switch {
         let rrn = &ours.rrn;
         if !known.insert(rrn.as_str()) {
-            found.disagreements.push(format!("{rrn}: the switch used this RRN more than once"));
+            found
+                .disagreements
+                .push(format!("{rrn}: the switch used this RRN more than once"));
         }
         let theirs = by_rrn.get(rrn.as_str()).map_or(&[][..], Vec::as_slice);
         if theirs.len() > 1 {
             let times = theirs.len();
-            found.disagreements.push(format!("{rrn}: the issuer moved money {times} times"));
+            found
+                .disagreements
+                .push(format!("{rrn}: the issuer moved money {times} times"));
         }
         let net: i64 = theirs.iter().map(|movement| movement.net).sum();
         if net != ours.net && !is_for_operator(ours) {
@@ -190,7 +210,10 @@ fn issuer_against_switch(
                 ours.net, ours.state
             ));
         }
-        if let Some(theirs) = theirs.iter().find(|theirs| theirs.currency != ours.currency) {
+        if let Some(theirs) = theirs
+            .iter()
+            .find(|theirs| theirs.currency != ours.currency)
+        {
             found.disagreements.push(format!(
                 "{rrn}: the switch has currency {}, the issuer {}",
                 ours.currency, theirs.currency
@@ -212,13 +235,21 @@ fn terminals_against_switch(
     switch: &[SwitchMovement],
     found: &mut Reconciliation,
 ) {
+    let mut by_terminal: BTreeMap<(&str, &str), Vec<&SwitchMovement>> = BTreeMap::new();
+    for movement in switch {
+        by_terminal
+            .entry((&movement.terminal, &movement.merchant))
+            .or_default()
+            .push(movement);
+    }
     for journal in terminals {
-        let ours = |movement: &&SwitchMovement| {
-            movement.terminal == journal.terminal && movement.merchant == journal.merchant
-        };
+        let ours = by_terminal.remove(&(journal.terminal.as_str(), journal.merchant.as_str()));
         let mut by_key: BTreeMap<(&str, u8), Vec<&SwitchMovement>> = BTreeMap::new();
-        for movement in switch.iter().filter(ours) {
-            by_key.entry((&movement.stan, movement.class)).or_default().push(movement);
+        for movement in ours.unwrap_or_default() {
+            by_key
+                .entry((&movement.stan, movement.class))
+                .or_default()
+                .push(movement);
         }
         for belief in &journal.beliefs {
             let key = (belief.stan.as_str(), belief.class);
@@ -231,7 +262,11 @@ fn terminals_against_switch(
             });
             judge_belief(journal, belief, matched, found);
         }
-        for movement in by_key.into_values().flatten().filter(|movement| movement.net != 0) {
+        for movement in by_key
+            .into_values()
+            .flatten()
+            .filter(|movement| movement.net != 0)
+        {
             found.disagreements.push(format!(
                 "{}: the switch says that {} stands for {} {}, the terminal never asked for it",
                 movement.rrn, movement.net, movement.terminal, movement.stan

@@ -39,7 +39,11 @@ impl Reference {
         let own = Self::of_request(reversal);
         let Some((mti, stan, de7)) = reversal.get(90).and_then(original_data) else {
             // A reversal has its own DE7, which says nothing of the original's.
-            return own.map(|own| Self { class: None, de7: None, ..own });
+            return own.map(|own| Self {
+                class: None,
+                de7: None,
+                ..own
+            });
         };
         Some(Self {
             class: Some(mti.class()),
@@ -144,7 +148,11 @@ impl Memory {
     /// The newest request with this reference's RRN, whatever its STAN; its terminal must agree.
     pub(super) fn find_by_rrn(&self, reference: &Reference) -> Option<&Decision> {
         let decision = &self.decisions[*self.newest_by_rrn.get(&reference.rrn?)?];
-        let only_place = Reference { class: None, de7: None, ..reference.clone() };
+        let only_place = Reference {
+            class: None,
+            de7: None,
+            ..reference.clone()
+        };
         decision.reference.agrees(&only_place).then_some(decision)
     }
 

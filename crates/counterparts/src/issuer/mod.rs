@@ -139,7 +139,10 @@ impl Issuer {
     /// Books and counts, with the newest `entries_max` entries.
     #[must_use]
     pub fn report(&self, entries_max: usize) -> Report {
-        Report { ledger: self.ledger.report(entries_max), counts: self.counts }
+        Report {
+            ledger: self.ledger.report(entries_max),
+            counts: self.counts,
+        }
     }
 
     /// Every request that moved money, oldest first.
@@ -153,7 +156,8 @@ impl Issuer {
         if message.mti().is_response() {
             return Effect::Silence;
         }
-        let fault = class_of(message).and_then(|class| self.faults.strike(&subject(class, message)));
+        let fault =
+            class_of(message).and_then(|class| self.faults.strike(&subject(class, message)));
         self.counts.faults += u64::from(fault.is_some());
         match fault {
             None => self.resume(now_ms, message),
@@ -295,7 +299,10 @@ impl Issuer {
             self.counts.reversals_refused += 1;
             return self.answer(message, ResponseCode::FORMAT_ERROR);
         };
-        let found = self.memory.find(&reference).or_else(|| self.memory.find_by_rrn(&reference));
+        let found = self
+            .memory
+            .find(&reference)
+            .or_else(|| self.memory.find_by_rrn(&reference));
         let Some(original) = found else {
             self.counts.reversals_unknown += 1;
             if self.settings.remembers_early_reversals {
@@ -388,7 +395,10 @@ impl AccountSettings {
 }
 
 fn at_once(answer: Fields) -> Effect {
-    Effect::Answer { after_ms: 0, answer }
+    Effect::Answer {
+        after_ms: 0,
+        answer,
+    }
 }
 
 fn class_of(message: &Fields) -> Option<MtiClass> {
@@ -401,12 +411,16 @@ fn class_of(message: &Fields) -> Option<MtiClass> {
 }
 
 fn subject(class: MtiClass, message: &Fields) -> Subject<'_> {
-    let card = message.text(2).or_else(|| message.text(35)?.split(['=', 'D']).next());
+    let card = message
+        .text(2)
+        .or_else(|| message.text(35)?.split(['=', 'D']).next());
     Subject {
         class,
         card,
         amount: message.text(4).and_then(|digits| digits.parse().ok()),
-        terminal: message.text(41).map(|terminal| terminal.trim_end_matches(' ')),
+        terminal: message
+            .text(41)
+            .map(|terminal| terminal.trim_end_matches(' ')),
     }
 }
 
@@ -426,7 +440,9 @@ fn remains_of(message: &Fields) -> Option<u64> {
         return Some(0);
     };
     let digits = de95.get(..12)?;
-    Amount::from_digits(digits, Currency::new(*b"000")).ok().map(Amount::minor)
+    Amount::from_digits(digits, Currency::new(*b"000"))
+        .ok()
+        .map(Amount::minor)
 }
 
 /// DE38: a number in base 36, six characters.

@@ -142,7 +142,10 @@ pub fn read_lines(text: &str) -> Result<Vec<BeliefLine>, BadLine> {
     numbered
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(at, line)| {
-            serde_json::from_str(line).map_err(|reason| BadLine { line: at + 1, reason })
+            serde_json::from_str(line).map_err(|reason| BadLine {
+                line: at + 1,
+                reason,
+            })
         })
         .collect()
 }

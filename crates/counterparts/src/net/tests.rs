@@ -1,0 +1,511 @@
+//! Terminals against the mock issuer, directly, over real loopback sockets.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use iso8583::{Currency, TerminalId};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use super::issuer::{MockIssuer, MockIssuerArgs};
+use super::load::{Load, LoadArgs, final_sale};
+use super::terminal::{Route, TerminalArgs, TerminalClient, Vanish, VanishPoint, read_journal};
+use super::tls::Identity;
+use super::{NetError, http};
+use crate::faults::{Fault, Match, MtiClass, Rule, Side};
+use crate::issuer::{AccountSettings, MovementLine, Report, Settings};
+use crate::terminal::{self, Asked, Belief, Outcome, Presented, Refused, newest};
+
+const CARD: &str = "4000001234567899";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Certificates and journals of one test, on disk.
+struct Files {
+    dir: TempDir,
+    authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Files {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let authority = CertifiedIssuer::self_signed(params, key).unwrap();
+        std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+        Self { dir, authority }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn identity(&self, name: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.authority).unwrap();
+        let identity = Identity {
+            certificate: self.path(&format!("{name}.pem")),
+            key: self.path(&format!("{name}.key")),
+            authority: self.path("ca.pem"),
+        };
+        std::fs::write(&identity.certificate, certificate.pem()).unwrap();
+        std::fs::write(&identity.key, key.serialize_pem()).unwrap();
+        identity
+    }
+
+    async fn issuer(&self) -> MockIssuer {
+        self.issuer_in("iso87-ascii").await
+    }
+
+    async fn issuer_in(&self, dialect: &str) -> MockIssuer {
+        let args = MockIssuerArgs {
+            tls: Some(self.identity("issuer")),
+            dialect: dialect.to_owned(),
+            settings: Settings {
+                accounts: vec![AccountSettings::new(CARD.parse().unwrap(), 100_000_000)],
+                ..Settings::default()
+            },
+            ..MockIssuerArgs::default()
+        };
+        MockIssuer::start(args).await.unwrap()
+    }
+
+    fn terminal(&self, address: SocketAddr, name: &str) -> TerminalArgs {
+        let id = TerminalId::new(name.as_bytes(), b"MERCHANT0000001").unwrap();
+        let config = self.identity(name).client().unwrap();
+        TerminalArgs {
+            route: Route {
+                address,
+                tls: Some(("issuer".to_owned(), config)),
+                dialect: "iso87-ascii".to_owned(),
+            },
+            settings: terminal::Settings::new(id, Currency::new(*b"978")),
+            journal: Some(self.path(&format!("{name}.jsonl"))),
+            response_timeout: 5 * SECOND,
+        }
+    }
+}
+
+fn card() -> Presented {
+    Presented::new(CARD.parse().unwrap())
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(test);
+}
+
+/// What stands at the issuer for each STAN of a terminal.
+fn nets(issuer: &MockIssuer) -> Vec<(String, i64)> {
+    issuer
+        .movements()
+        .into_iter()
+        .map(|line| (line.stan, line.net))
+        .collect()
+}
+
+#[test]
+fn a_sale_over_mutual_tls_is_approved_and_believed() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        let args = files.terminal(issuer.address(), "TERM0001");
+        let journal = args.journal.clone().unwrap();
+        let mut terminal = TerminalClient::open(args).unwrap();
+
+        assert!(terminal.sign_on().await.unwrap().is_approved());
+        assert!(terminal.echo().await.unwrap().is_approved());
+        let sale = terminal.sale(&card(), 1250).await.unwrap();
+        assert_eq!((sale.outcome, sale.code()), (Outcome::Approved, "00"));
+        let repeat = terminal.repeat().await.unwrap();
+        assert_eq!(repeat.approval, sale.approval);
+        let hold = terminal.auth(&card(), 700).await.unwrap();
+        assert!(
+            terminal
+                .ask(Asked::Balance, &card(), 0)
+                .await
+                .unwrap()
+                .balance
+                .is_some()
+        );
+        let undone = terminal
+            .reverse(hold.stan.parse().ok(), 0, None)
+            .await
+            .unwrap();
+        assert!(undone.is_approved());
+
+        assert_eq!(nets(&issuer), [(sale.stan, 1250), (hold.stan, 0)]);
+        let beliefs = newest(read_journal(&journal).unwrap());
+        let believed: Vec<_> = beliefs
+            .iter()
+            .map(|line| (line.belief, line.stands))
+            .collect();
+        assert_eq!(believed, [(Belief::Approved, 1250), (Belief::Reversed, 0)]);
+        assert!(!std::fs::read_to_string(&journal).unwrap().contains(CARD));
+        issuer.stop().await;
+    });
+}
+
+#[test]
+fn the_packed_dialect_carries_the_same_sale() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer_in("iso87-bcd").await;
+        let mut args = files.terminal(issuer.address(), "TERM0001");
+        args.route.dialect = "iso87-bcd".to_owned();
+        let mut terminal = TerminalClient::open(args).unwrap();
+        let presented = Presented {
+            expiry: Some("3012".to_owned()),
+            track2_tail: Some("30121010000012300000".to_owned().into()),
+            pin_block: Some([0x12; 8].into()),
+            chip: Some(vec![0x9f, 0x36, 0x02, 0x00, 0x01]),
+            ..card()
+        };
+        assert!(terminal.sale(&presented, 99).await.unwrap().is_approved());
+        assert!(
+            terminal
+                .reverse(None, 40, None)
+                .await
+                .unwrap()
+                .is_approved()
+        );
+        assert_eq!(nets(&issuer), [("000001".to_owned(), 40)]);
+    });
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_refused_by_either_side() {
+    run(async {
+        let (files, strangers) = (Files::new(), Files::new());
+        let issuer = files.issuer().await;
+        let trusting_stranger = Identity {
+            authority: files.path("ca.pem"),
+            ..strangers.identity("TERM0001")
+        };
+        for identity in [trusting_stranger, strangers.identity("TERM0002")] {
+            let mut args = files.terminal(issuer.address(), "TERM0003");
+            args.route.tls = Some(("issuer".to_owned(), identity.client().unwrap()));
+            args.journal = None;
+            let mut terminal = TerminalClient::open(args).unwrap();
+            // In TLS 1.3 a client hears that it was refused only when it reads.
+            let refused = match terminal.sale(&card(), 100).await {
+                Ok(receipt) => receipt.outcome == Outcome::Unknown,
+                Err(error) => matches!(error, NetError::Connect { .. }),
+            };
+            assert!(refused);
+        }
+        assert!(issuer.movements().is_empty());
+    });
+}
+
+#[test]
+fn faults_and_settings_change_over_http() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        let control = issuer.control_address();
+        let mut args = files.terminal(issuer.address(), "TERM0001");
+        args.settings.reverses_first = false;
+        let mut terminal = TerminalClient::open(args).unwrap();
+
+        assert_eq!(http::get_text(control, "/healthz").await.unwrap(), "ok\n");
+        let rules = r#"[{"match": {"card_suffix": "99"}, "times": 1, "do": {"answer": "91"}}]"#;
+        http::put_text(control, "/faults", rules).await.unwrap();
+        assert_eq!(terminal.sale(&card(), 100).await.unwrap().code(), "91");
+        assert!(terminal.sale(&card(), 100).await.unwrap().is_approved());
+        let rules: Vec<Rule> = http::get(control, "/faults").await.unwrap();
+        assert_eq!(rules[0].times, Some(0));
+        http::delete(control, "/faults").await.unwrap();
+        assert!(
+            http::get::<Vec<Rule>>(control, "/faults")
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            http::put_text(control, "/faults", r#"[{"do": "explode"}]"#)
+                .await
+                .is_err()
+        );
+
+        let accounts =
+            format!(r#"{{"accounts": [{{"card": "{CARD}", "balance": 0, "status": "lost"}}]}}"#);
+        let shown = http::put_text(control, "/settings", &accounts)
+            .await
+            .unwrap();
+        assert!(!shown.contains(CARD), "{shown}");
+        assert_eq!(terminal.sale(&card(), 100).await.unwrap().code(), "41");
+
+        let movements: Vec<MovementLine> = http::get(control, "/movements").await.unwrap();
+        assert_eq!(movements, issuer.movements());
+        assert_eq!(movements.len(), 1);
+        let report: Report = http::get(control, "/ledger?entries=1").await.unwrap();
+        assert!(report.ledger.consistent);
+        assert_eq!(report.ledger.accounts[0].balance, 100_000_000 - 100);
+        assert!(
+            !http::get_text(control, "/ledger")
+                .await
+                .unwrap()
+                .contains(CARD)
+        );
+        issuer.stop().await;
+    });
+}
+
+/// A sale struck by a fault: the terminal does not know, clears it, and nothing stands.
+async fn check_fault(fault: Fault, response_timeout: Duration) {
+    let files = Files::new();
+    let issuer = files.issuer().await;
+    let sales = Match {
+        mti_class: Some(MtiClass::Request),
+        ..Match::default()
+    };
+    issuer.set_faults(vec![Rule::new(sales, fault.clone()).times(1)]);
+    let mut args = files.terminal(issuer.address(), "TERM0001");
+    args.response_timeout = response_timeout;
+    let mut terminal = TerminalClient::open(args).unwrap();
+    let sale = terminal.sale(&card(), 1250).await.unwrap();
+    assert_eq!(
+        (sale.outcome, sale.code()),
+        (Outcome::Unknown, "--"),
+        "{fault:?}"
+    );
+    let next = terminal.sale(&card(), 1250).await;
+    assert!(
+        matches!(next, Err(NetError::Refused(Refused::ReversalFirst))),
+        "{fault:?}"
+    );
+    let cleared = terminal.clear_pending(5 * SECOND).await.unwrap();
+    assert!(cleared.unwrap().is_approved(), "{fault:?}");
+    assert!(
+        issuer.movements().iter().all(|line| line.reversed),
+        "{fault:?}"
+    );
+    assert_eq!(terminal.terminal().beliefs()[0].belief, Belief::Reversed);
+    assert!(
+        terminal.sale(&card(), 1250).await.unwrap().is_approved(),
+        "{fault:?}"
+    );
+}
+
+#[test]
+fn a_sale_of_unknown_end_is_reversed_before_anything_new() {
+    run(async {
+        check_fault(Fault::Cut(Side::BeforeLedger), 5 * SECOND).await;
+        check_fault(Fault::Cut(Side::AfterLedger), 5 * SECOND).await;
+        check_fault(Fault::Ignore, SECOND / 10).await;
+        check_fault(Fault::Silence(Side::AfterLedger), SECOND / 10).await;
+        // The late answer comes while the terminal waits for the next sale's, and is not it.
+        check_fault(Fault::LateMs(200), SECOND / 10).await;
+    });
+}
+
+#[test]
+fn a_reversal_that_is_ignored_is_sent_again_as_a_repeat() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        let reversals = Match {
+            mti_class: Some(MtiClass::Reversal),
+            ..Match::default()
+        };
+        let mut args = files.terminal(issuer.address(), "TERM0001");
+        args.response_timeout = SECOND / 10;
+        let mut terminal = TerminalClient::open(args).unwrap();
+        let sale = terminal.sale(&card(), 1250).await.unwrap();
+        issuer.set_faults(vec![Rule::new(reversals, Fault::Ignore).times(2)]);
+        let ignored = terminal.reverse(None, 0, None).await.unwrap();
+        assert_eq!(ignored.outcome, Outcome::Unknown);
+        terminal.clear_pending(5 * SECOND).await.unwrap().unwrap();
+        assert_eq!(nets(&issuer), [(sale.stan, 0)]);
+        assert_eq!(
+            terminal.terminal().beliefs()[0]
+                .reversal
+                .as_ref()
+                .unwrap()
+                .sends,
+            3
+        );
+    });
+}
+
+#[test]
+fn a_delayed_original_is_overtaken_by_its_reversal() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        let sales = Match {
+            mti_class: Some(MtiClass::Request),
+            ..Match::default()
+        };
+        issuer.set_faults(vec![Rule::new(sales, Fault::DelayMs(300)).times(1)]);
+        let mut args = files.terminal(issuer.address(), "TERM0001");
+        args.response_timeout = SECOND / 10;
+        let mut terminal = TerminalClient::open(args).unwrap();
+        terminal.sale(&card(), 1250).await.unwrap();
+        let cleared = terminal.clear_pending(5 * SECOND).await.unwrap().unwrap();
+        assert_eq!(cleared.code(), "25", "the original is not there yet");
+        while issuer.movements().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // No terminal can prevent this; it is what a switch has the horizon of R3 for.
+        assert_eq!(nets(&issuer), [("000001".to_owned(), 1250)]);
+    });
+}
+
+#[test]
+fn a_terminal_that_vanishes_knows_from_its_journal_what_it_owes() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        let args = files.terminal(issuer.address(), "TERM0001");
+        let points = [
+            VanishPoint::BeforeSending,
+            VanishPoint::AfterSending,
+            VanishPoint::HalfAnswer,
+            VanishPoint::BeforeBelieving,
+        ];
+        for point in points {
+            for reset in [false, true] {
+                let mut terminal = TerminalClient::open(args.clone()).unwrap();
+                terminal.vanish_next(Vanish { point, reset });
+                let sale = terminal.sale(&card(), 1250).await.unwrap();
+                assert_eq!(sale.outcome, Outcome::Unknown, "{point:?}");
+                drop(terminal);
+                let mut terminal = TerminalClient::open(args.clone()).unwrap();
+                assert_eq!(
+                    terminal.terminal().owed().unwrap().stan,
+                    sale.stan,
+                    "{point:?}"
+                );
+                terminal.clear_pending(5 * SECOND).await.unwrap().unwrap();
+                let stands = issuer.movements().iter().any(|line| line.net != 0);
+                assert!(!stands, "{point:?} {reset}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_torn_last_line_of_a_journal_is_cut_and_a_damaged_one_is_refused() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        let args = files.terminal(issuer.address(), "TERM0001");
+        let file = args.journal.clone().unwrap();
+        let mut terminal = TerminalClient::open(args.clone()).unwrap();
+        terminal.sale(&card(), 1250).await.unwrap();
+        let whole = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{whole}{{\"at\": 1, \"st")).unwrap();
+        let mut terminal = TerminalClient::open(args.clone()).unwrap();
+        assert_eq!(terminal.terminal().beliefs().len(), 1);
+        let next = terminal.sale(&card(), 1250).await.unwrap();
+        assert_eq!(next.stan, "000002");
+        assert_eq!(read_journal(&file).unwrap().len(), 4);
+        std::fs::write(&file, format!("{{}}\n{whole}")).unwrap();
+        let refused = TerminalClient::open(args).err().unwrap();
+        assert!(matches!(refused, NetError::JournalLine { .. }), "{refused}");
+    });
+}
+
+#[test]
+fn links_go_down_and_come_up_with_the_ledger_kept() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        let mut terminal =
+            TerminalClient::open(files.terminal(issuer.address(), "TERM0001")).unwrap();
+        assert!(terminal.sale(&card(), 100).await.unwrap().is_approved());
+        http::put_text(issuer.control_address(), "/links", r#"{"up": false}"#)
+            .await
+            .unwrap();
+        // The connection closes under the terminal; what it asks then, it must reverse.
+        let unknown = terminal.sale(&card(), 200).await.unwrap();
+        assert_eq!(unknown.outcome, Outcome::Unknown);
+        let refused = terminal.clear_pending(SECOND / 10).await;
+        assert!(matches!(refused, Err(NetError::Deadline(_))));
+        issuer.set_links_up(true);
+        terminal.clear_pending(5 * SECOND).await.unwrap();
+        assert!(terminal.sale(&card(), 300).await.unwrap().is_approved());
+        let standing: Vec<_> = nets(&issuer)
+            .into_iter()
+            .map(|(_, net)| net)
+            .filter(|net| *net > 0)
+            .collect();
+        assert_eq!(standing, [100, 300]);
+    });
+}
+
+#[test]
+fn a_load_survives_faults_and_lost_links_and_every_key_agrees() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        let rate = |rate| Match {
+            rate: Some(rate),
+            ..Match::default()
+        };
+        issuer.set_faults(vec![
+            Rule::new(rate(0.02), Fault::Cut(Side::AfterLedger)),
+            Rule::new(rate(0.02), Fault::Cut(Side::BeforeLedger)),
+            Rule::new(rate(0.02), Fault::LateMs(30)),
+            Rule::new(rate(0.02), Fault::Answer("96".parse().unwrap())),
+        ]);
+        let terminals = (0..8).map(|n| files.terminal(issuer.address(), &format!("TERM{n:04}")));
+        let load = Load::start(LoadArgs {
+            terminals: terminals.collect(),
+            cards: vec![card()],
+            amounts: 1..=500,
+            pause: Duration::ZERO,
+            sales_max: Some(2000),
+            duration: None,
+            come_back_within: 10 * SECOND,
+            seed: 3,
+        })
+        .unwrap();
+        while load.progress().approved.load(Relaxed) < 300 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        issuer.set_links_up(false);
+        while load.progress().unreachable.load(Relaxed) < 8 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        issuer.set_links_up(true);
+        let mut loaded = load.finish().await.unwrap();
+        assert!(loaded.not_cleared.is_empty(), "{:?}", loaded.not_cleared);
+        assert!(loaded.latencies_us.len() > 1000);
+        issuer.set_faults(Vec::new());
+        for terminal in &mut loaded.terminals {
+            let sale = final_sale(terminal, &card(), 7, Duration::ZERO, 5 * SECOND)
+                .await
+                .unwrap();
+            assert!(sale.is_approved());
+        }
+        let mut at_issuer: std::collections::BTreeMap<_, _> = issuer
+            .movements()
+            .into_iter()
+            .map(|line| ((line.terminal, line.stan), line.net))
+            .collect();
+        for terminal in &loaded.terminals {
+            let journal = terminal.journal();
+            for belief in &journal.beliefs {
+                assert_ne!(belief.belief, Belief::Unknown, "{belief:?}");
+                let key = (journal.terminal.clone(), belief.stan.clone());
+                assert_eq!(
+                    at_issuer.remove(&key).unwrap_or(0),
+                    belief.net(),
+                    "{belief:?}"
+                );
+            }
+        }
+        assert!(at_issuer.is_empty(), "{at_issuer:?}");
+        let report = issuer.report();
+        assert!(report.ledger.consistent && report.ledger.negative_nets == 0);
+    });
+}
