@@ -8,7 +8,7 @@ use core::fmt;
 
 use crate::content::{pack, to_hex};
 use crate::fields::Fields;
-use crate::parse::{FieldNo, MAX_MESSAGE};
+use crate::parse::FieldNo;
 use crate::table::{Content, Dialect, Encoding, Length, Pad, Prefix, Row, Unit};
 
 /// Why a field cannot be written. Counts only, never bytes of the value.
@@ -32,11 +32,6 @@ pub enum Unwritable {
     },
     /// DE65 would be a third bitmap.
     ThirdBitmap,
-    /// The message would be longer than [`MAX_MESSAGE`].
-    TooLong {
-        /// How long.
-        have: usize,
-    },
 }
 
 /// Why a message cannot be written in this dialect.
@@ -52,22 +47,11 @@ impl fmt::Display for AssembleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { field, problem } = self;
         match problem {
-            Unwritable::Length {
-                minimum,
-                maximum,
-                unit,
-                have,
-            } => {
-                write!(
-                    f,
-                    "{field}: need {minimum} to {maximum} {unit}, have {have}"
-                )
+            Unwritable::Length { minimum, maximum, unit, have } => {
+                write!(f, "{field}: need {minimum} to {maximum} {unit}, have {have}")
             }
             Unwritable::Content { expected } => write!(f, "{field}: need {expected}"),
             Unwritable::ThirdBitmap => write!(f, "{field}: a third bitmap is not supported"),
-            Unwritable::TooLong { have } => {
-                write!(f, "{field}: need at most {MAX_MESSAGE} bytes, have {have}")
-            }
         }
     }
 }
@@ -93,21 +77,11 @@ impl Dialect {
         self.write_mti(fields, out);
         self.write_bitmaps(fields.present(), out);
         for (de, value) in fields.iter() {
-            let wrong = |problem| AssembleError {
-                field: FieldNo::De(de),
-                problem,
-            };
+            let wrong = |problem| AssembleError { field: FieldNo::De(de), problem };
             match self.row(de) {
                 Some(row) if de != 65 => write_field(value, row, out).map_err(wrong)?,
                 Some(_) | None => return Err(wrong(Unwritable::ThirdBitmap)),
             }
-        }
-        if out.len() > MAX_MESSAGE {
-            let problem = Unwritable::TooLong { have: out.len() };
-            return Err(AssembleError {
-                field: FieldNo::Message,
-                problem,
-            });
         }
         Ok(())
     }
@@ -152,39 +126,33 @@ fn write_field(value: &[u8], row: &Row, out: &mut Vec<u8>) -> Result<(), Unwrita
     };
     let (minimum, maximum) = (usize::from(row.minimum), usize::from(row.maximum));
     if !(minimum..=maximum).contains(&have) {
-        return Err(Unwritable::Length {
-            minimum,
-            maximum,
-            unit: row.unit,
-            have,
-        });
+        return Err(Unwritable::Length { minimum, maximum, unit: row.unit, have });
     }
     if row.content.first_wrong(value).is_some() {
-        return Err(Unwritable::Content {
-            expected: row.content.expected(),
-        });
+        return Err(Unwritable::Content { expected: row.content.expected() });
     }
     let units = match row.length {
         Length::Fixed => maximum,
         Length::Ll(prefix) => write_length(have, prefix, 2, out),
         Length::Lll(prefix) => write_length(have, prefix, 3, out),
     };
-    let room = grow(out, row.wire_len(units));
-    match (row.encoding, row.content, value, &mut *room) {
-        (Encoding::Bcd, Content::Xn, [sign, digits @ ..], [first, packed @ ..]) => {
-            *first = *sign;
-            pack(digits, row, packed);
+    let room = row.wire_len(units);
+    match (row.encoding, row.content, value) {
+        (Encoding::Bcd, Content::Xn, [sign, digits @ ..]) => {
+            out.push(*sign);
+            pack(digits, row, room - 1, out);
         }
-        (Encoding::Bcd, _, digits, packed) => pack(digits, row, packed),
-        (Encoding::HexText, _, bytes, text) => to_hex(bytes, text),
-        (Encoding::Ascii | Encoding::Raw, _, value, room) => {
-            let filler = room.len() - value.len();
-            let (value_at, filler_at) = match row.pad {
-                Pad::Left => (filler, 0),
-                Pad::Right => (0, value.len()),
-            };
-            room[filler_at..filler_at + filler].fill(row.filler);
-            room[value_at..value_at + value.len()].copy_from_slice(value);
+        (Encoding::Bcd, _, digits) => pack(digits, row, room, out),
+        (Encoding::HexText, _, bytes) => to_hex(bytes, grow(out, room)),
+        (Encoding::Ascii | Encoding::Raw, _, value) => {
+            let fill = room - value.len();
+            if row.pad == Pad::Left {
+                out.extend(core::iter::repeat_n(row.filler, fill));
+            }
+            out.extend_from_slice(value);
+            if row.pad == Pad::Right {
+                out.extend(core::iter::repeat_n(row.filler, fill));
+            }
         }
     }
     Ok(())

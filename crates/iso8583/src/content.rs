@@ -1,6 +1,8 @@
 //! What a value may consist of, and packed digits and hex as text: the inner loops of parsing and
 //! assembly. Invariant: what `pack` and `to_hex` write, `unpack` and `from_hex` read back.
 
+use alloc::vec::Vec;
+
 use crate::table::{Content, Pad, Row};
 
 impl Content {
@@ -18,6 +20,7 @@ impl Content {
     }
 
     /// Index of the first byte of a canonical value that the class does not allow.
+    #[inline(always)]
     pub(crate) fn first_wrong(self, value: &[u8]) -> Option<usize> {
         match self {
             Self::N => first(value, |b| b.is_ascii_digit()),
@@ -35,12 +38,34 @@ impl Content {
 }
 
 /// Index of the first byte that is not allowed. Judges all bytes before it looks for the one: values
-/// are right nearly always, and a loop without an exit runs many bytes at a time.
-pub(crate) fn first(bytes: &[u8], allowed: impl Fn(u8) -> bool) -> Option<usize> {
-    if bytes.iter().fold(true, |all, b| all & allowed(*b)) {
-        return None;
+/// are right nearly always, and a block without an exit is judged at once.
+#[inline(always)]
+pub(crate) fn first(bytes: &[u8], allowed: impl Fn(u8) -> bool + Copy) -> Option<usize> {
+    let all = match bytes.len() {
+        0..4 => bytes.iter().all(|b| allowed(*b)),
+        4..8 => both_ends::<4>(bytes, allowed),
+        8..16 => both_ends::<8>(bytes, allowed),
+        _ => {
+            let (blocks, _) = bytes.as_chunks::<16>();
+            blocks.iter().all(|block| whole(block, allowed)) & both_ends::<16>(bytes, allowed)
+        }
+    };
+    if all { None } else { bytes.iter().position(|b| !allowed(*b)) }
+}
+
+/// Judges the first and the last `N` bytes; they may overlap.
+#[inline(always)]
+fn both_ends<const N: usize>(bytes: &[u8], allowed: impl Fn(u8) -> bool + Copy) -> bool {
+    match (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) {
+        (Some(first), Some(last)) => whole(first, allowed) & whole(last, allowed),
+        (None, _) | (_, None) => bytes.iter().all(|b| allowed(*b)),
     }
-    bytes.iter().position(|b| !allowed(*b))
+}
+
+/// Without an exit, and of a length known to the compiler: a few instructions for the whole block.
+#[inline(always)]
+fn whole<const N: usize>(block: &[u8; N], allowed: impl Fn(u8) -> bool) -> bool {
+    block.iter().fold(true, |all, b| all & allowed(*b))
 }
 
 /// Both nibbles are digits.
@@ -58,49 +83,52 @@ pub(crate) const fn is_packed_track(byte: u8) -> bool {
     is_track_nibble(byte >> 4) && is_track_nibble(byte & 0xF)
 }
 
-/// Packs a checked value into its room; the filler takes what the value leaves.
+/// Appends a checked value in packed form, in a room of so many bytes; the filler takes what the value
+/// leaves of it.
 ///
 /// A digit is 0x30 to 0x39 and the separator `=` is 0x3D, so the low nibble is the packed form.
-pub(crate) fn pack(value: &[u8], row: &Row, room: &mut [u8]) {
+pub(crate) fn pack(value: &[u8], row: &Row, room: usize, out: &mut Vec<u8>) {
     let filler = row.filler_nibble();
-    room.fill(filler << 4 | filler);
-    let value_bytes = value.len().div_ceil(2).min(room.len());
-    let filled = room.len() - value_bytes;
+    let filled = room.saturating_sub(value.len().div_ceil(2));
+    let fill = core::iter::repeat_n(filler << 4 | filler, filled);
     match row.pad {
         Pad::Left => {
             let (odd, pairs) = value.split_at(value.len() % 2);
-            let room = &mut room[filled..];
-            let (first, room) = room.split_at_mut(odd.len());
-            if let ([digit], [byte]) = (odd, first) {
-                *byte = filler << 4 | digit & 0xF;
-            }
-            pack_pairs(pairs, room);
+            out.extend(fill);
+            out.extend(odd.iter().map(|digit| filler << 4 | digit & 0xF));
+            out.extend(packed_pairs(pairs));
         }
         Pad::Right => {
             let (pairs, odd) = value.split_at(value.len() & !1);
-            pack_pairs(pairs, room);
-            if let ([digit], Some(byte)) = (odd, room.get_mut(pairs.len() / 2)) {
-                *byte = digit << 4 | filler;
-            }
+            out.extend(packed_pairs(pairs));
+            out.extend(odd.iter().map(|digit| digit << 4 | filler));
+            out.extend(fill);
         }
     }
 }
 
-fn pack_pairs(pairs: &[u8], room: &mut [u8]) {
-    for (pair, byte) in pairs.chunks_exact(2).zip(room) {
-        *byte = pair[0] << 4 | pair[1] & 0xF;
-    }
+fn packed_pairs(pairs: &[u8]) -> impl Iterator<Item = u8> {
+    let (pairs, _) = pairs.as_chunks::<2>();
+    pairs.iter().map(|[high, low]| high << 4 | low & 0xF)
 }
 
-/// The digits (and separators) of checked packed bytes; the filler nibble of an odd number is left out.
+/// Writes the digits (and separators) of checked packed bytes; the filler nibble of an odd number is
+/// left out.
 pub(crate) fn unpack(packed: &[u8], pad: Pad, text: &mut [u8]) {
-    let skip = match pad {
-        Pad::Left => text.len() % 2,
-        Pad::Right => 0,
+    let (packed, text) = match (pad, text.len() % 2, packed, text) {
+        (Pad::Left, 1, [shared, packed @ ..], [digit, text @ ..]) => {
+            *digit = b'0' | shared & 0xF;
+            (packed, text)
+        }
+        (Pad::Right, 1, [packed @ .., shared], [text @ .., digit]) => {
+            *digit = b'0' | shared >> 4;
+            (packed, text)
+        }
+        (_, _, packed, text) => (packed, text),
     };
-    let nibbles = packed.iter().flat_map(|byte| [byte >> 4, byte & 0xF]);
-    for (nibble, character) in nibbles.skip(skip).zip(text) {
-        *character = b'0' | nibble;
+    let (pairs, _) = text.as_chunks_mut::<2>();
+    for (byte, pair) in packed.iter().zip(pairs) {
+        *pair = [b'0' | byte >> 4, b'0' | byte & 0xF];
     }
 }
 
@@ -112,16 +140,18 @@ const fn hex_nibble(character: u8) -> u8 {
 
 /// The bytes of checked hex text.
 pub(crate) fn from_hex(text: &[u8], bytes: &mut [u8]) {
-    for (pair, byte) in text.chunks_exact(2).zip(bytes) {
-        *byte = hex_nibble(pair[0]) << 4 | hex_nibble(pair[1]);
+    let (pairs, _) = text.as_chunks::<2>();
+    for ([high, low], byte) in pairs.iter().zip(bytes) {
+        *byte = hex_nibble(*high) << 4 | hex_nibble(*low);
     }
 }
 
 /// Upper-case hex text.
 pub(crate) fn to_hex(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 0xF)];
+    // Arithmetic, not a table: so that many bytes are done at a time.
+    let digit = |nibble: u8| nibble + if nibble > 9 { b'A' - 10 } else { b'0' };
+    let (pairs, _) = text.as_chunks_mut::<2>();
+    for (byte, pair) in bytes.iter().zip(pairs) {
+        *pair = [digit(byte >> 4), digit(byte & 0xF)];
     }
 }

@@ -39,11 +39,7 @@ pub fn json(fields: &Fields, secrets: Secrets) -> String {
 fn write_text(fields: &Fields, secrets: Secrets, out: &mut String) -> fmt::Result {
     writeln!(out, "MTI  {:<36}  {}", "Message Type", fields.mti())?;
     for (de, value) in fields.iter() {
-        write!(
-            out,
-            "{de:>3}  {:<36}  ",
-            table::name(de).unwrap_or_default()
-        )?;
+        write!(out, "{de:>3}  {:<36}  ", table::name(de).unwrap_or_default())?;
         write_value(de, value, secrets, &mut Printable(out))?;
         out.push('\n');
     }
@@ -130,10 +126,7 @@ mod tests {
             r#"{"mti":"0200","fields":{"2":"4111111111111111","43":"JOE\"S \\ BAR","52":"A1B2030405060708"}}"#
         );
         let empty = Fields::new(Mti::new(b"0800"));
-        assert_eq!(
-            json(&empty, Secrets::Masked),
-            r#"{"mti":"0800","fields":{}}"#
-        );
+        assert_eq!(json(&empty, Secrets::Masked), r#"{"mti":"0800","fields":{}}"#);
     }
 
     #[test]

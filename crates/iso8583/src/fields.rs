@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::ZeroizeOnDrop;
 
 use crate::mask;
 use crate::types::Mti;
@@ -40,12 +40,7 @@ impl Fields {
 
     /// An empty message.
     pub fn new(mti: Mti) -> Self {
-        Self {
-            mti,
-            present: 0,
-            spans: Vec::with_capacity(Self::USUAL_FIELDS),
-            data: Vec::with_capacity(Self::USUAL_BYTES),
-        }
+        Self { mti, present: 0, spans: Vec::with_capacity(Self::USUAL_FIELDS), data: Vec::with_capacity(Self::USUAL_BYTES) }
     }
 
     /// Wipes all fields, keeps the buffers, and starts a message of this type.
@@ -54,7 +49,7 @@ impl Fields {
         self.present = 0;
         self.spans.clear();
         // Beyond its length the buffer is zero already.
-        self.data.as_mut_slice().zeroize();
+        wipe(&mut self.data);
         self.data.clear();
     }
 
@@ -96,7 +91,8 @@ impl Fields {
     /// # Panics
     /// If `de` is not 2 to 128: which field to set is our own decision, never a peer's.
     pub fn set(&mut self, de: u8, value: &[u8]) {
-        self.allocate(de, value.len()).copy_from_slice(value);
+        self.place(de, value.len());
+        self.data.extend_from_slice(value);
     }
 
     /// Makes the data element present with `len` zero bytes, for the caller to fill.
@@ -104,25 +100,42 @@ impl Fields {
     /// # Panics
     /// If `de` is not 2 to 128.
     pub(crate) fn allocate(&mut self, de: u8, len: usize) -> &mut [u8] {
-        assert!((2..=128).contains(&de), "data elements are 2 to 128");
-        self.remove(de);
-        self.reserve(len);
+        self.place(de, len);
         let start = self.data.len();
         self.data.resize(start + len, 0);
-        self.spans.insert(self.rank(de), Span { start, len });
-        self.present |= bit(de);
         &mut self.data[start..]
+    }
+
+    /// Makes the data element present with the `len` bytes that the caller appends next.
+    fn place(&mut self, de: u8, len: usize) {
+        assert!((2..=128).contains(&de), "data elements are 2 to 128");
+        let bit = bit(de);
+        if self.present & bit != 0 {
+            self.remove_present(de);
+        }
+        self.reserve(len);
+        let span = Span { start: self.data.len(), len };
+        // Most messages are filled in order: then no field after this one is present.
+        if self.present < bit {
+            self.spans.push(span);
+        } else {
+            self.spans.insert(self.rank(de), span);
+        }
+        self.present |= bit;
     }
 
     /// Removes a data element and wipes its value.
     pub fn remove(&mut self, de: u8) {
-        if !self.has(de) {
-            return;
+        if self.has(de) {
+            self.remove_present(de);
         }
+    }
+
+    fn remove_present(&mut self, de: u8) {
         let span = self.spans.remove(self.rank(de));
         self.present &= !bit(de);
         let end = span.start + span.len;
-        self.data[span.start..end].zeroize();
+        wipe(&mut self.data[span.start..end]);
         // The newest value gives its room back, so that replacing it again and again does not grow.
         if end == self.data.len() {
             self.data.truncate(span.start);
@@ -166,18 +179,21 @@ impl Fields {
         }
         let mut grown = Vec::with_capacity(needed.max(self.data.capacity() * 2));
         grown.extend_from_slice(&self.data);
-        self.data.zeroize();
+        wipe(&mut self.data);
         self.data = grown;
     }
 }
 
+/// Writes zeros that the compiler may not leave out. Many bytes at a time, unlike the volatile writes
+/// of `Zeroize`, as every message is wiped.
+fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    zeroize::optimization_barrier(bytes);
+}
+
 /// Bit of a data element; none for 0 and from 129 on.
-const fn bit(de: u8) -> u128 {
-    if de == 0 || de > 128 {
-        0
-    } else {
-        1 << (de - 1)
-    }
+pub(crate) const fn bit(de: u8) -> u128 {
+    if de == 0 || de > 128 { 0 } else { 1 << (de - 1) }
 }
 
 /// A copy without the gaps that replaced values left.
@@ -190,10 +206,7 @@ impl Clone for Fields {
             data: Vec::with_capacity(self.spans.iter().map(|span| span.len).sum()),
         };
         for (_, value) in self.iter() {
-            copy.spans.push(Span {
-                start: copy.data.len(),
-                len: value.len(),
-            });
+            copy.spans.push(Span { start: copy.data.len(), len: value.len() });
             copy.data.extend_from_slice(value);
         }
         copy
@@ -222,7 +235,7 @@ impl fmt::Debug for Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        self.data.as_mut_slice().zeroize();
+        wipe(&mut self.data);
     }
 }
 
@@ -278,10 +291,7 @@ mod tests {
         fields.set(2, b"4111111111111111");
         fields.set(35, b"4111=28");
         fields.set(39, b"00");
-        assert_eq!(
-            format!("{fields:?}"),
-            "Fields(0200, 2=411111******1111, 35=*******, 39=00)"
-        );
+        assert_eq!(format!("{fields:?}"), "Fields(0200, 2=411111******1111, 35=*******, 39=00)");
     }
 
     #[test]
@@ -305,11 +315,7 @@ mod tests {
         for de in 2..=128 {
             fields.set(de, &vec![de; usize::from(de)]);
         }
-        assert!(
-            fields
-                .iter()
-                .all(|(de, value)| value == vec![de; usize::from(de)])
-        );
+        assert!(fields.iter().all(|(de, value)| value == vec![de; usize::from(de)]));
         assert_eq!(fields.iter().count(), 127);
     }
 }

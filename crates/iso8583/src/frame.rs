@@ -52,12 +52,9 @@ pub fn next_frame(buffer: &[u8], cap: usize) -> Frame {
 /// Appends a frame with this message; an empty one is a keep-alive.
 ///
 /// # Panics
-/// If the message is longer than [`MAX_MESSAGE`]; assembly makes none that is.
+/// If the message is longer than [`MAX_MESSAGE`]; no dialect can make one that is.
 pub fn put_frame(out: &mut Vec<u8>, message: &[u8]) {
-    assert!(
-        message.len() <= MAX_MESSAGE,
-        "a frame's length has two bytes"
-    );
+    assert!(message.len() <= MAX_MESSAGE, "a frame's length has two bytes");
     // Fits, as just asserted.
     out.extend_from_slice(&(message.len() as u16).to_be_bytes());
     out.extend_from_slice(message);

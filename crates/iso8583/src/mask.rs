@@ -58,11 +58,7 @@ pub fn write_masked(de: u8, value: &[u8], out: &mut impl Write) -> fmt::Result {
         },
         Shown::LastFour => {
             // From eight characters on; of a shorter one four would be most of it.
-            let hidden = if value.len() >= 8 {
-                value.len() - 4
-            } else {
-                value.len()
-            };
+            let hidden = if value.len() >= 8 { value.len() - 4 } else { value.len() };
             stars(hidden, out)?;
             write_clear(de, &value[hidden..], out)
         }
@@ -149,9 +145,7 @@ struct TlvElement<'a> {
 impl<'a> TlvElement<'a> {
     fn first_of(bytes: &'a [u8]) -> Option<Self> {
         let (tag, tag_len) = match bytes {
-            [a, b, ..] if a & 0x1F == 0x1F && b & 0x80 == 0 => {
-                (u32::from(*a) << 8 | u32::from(*b), 2)
-            }
+            [a, b, ..] if a & 0x1F == 0x1F && b & 0x80 == 0 => (u32::from(*a) << 8 | u32::from(*b), 2),
             [a, ..] if a & 0x1F != 0x1F => (u32::from(*a), 1),
             [..] => return None,
         };
@@ -163,11 +157,7 @@ impl<'a> TlvElement<'a> {
         };
         let head_len = tag_len + length_len;
         let value = bytes.get(head_len..)?.get(..value_len)?;
-        Some(Self {
-            tag,
-            head: &bytes[..head_len],
-            value,
-        })
+        Some(Self { tag, head: &bytes[..head_len], value })
     }
 }
 
@@ -204,11 +194,7 @@ mod tests {
     #[test]
     fn chip_data_shows_harmless_tags_only() {
         check(55, &[0x9F, 0x36, 0x02, 0x00, 0x12], "9F36020012");
-        check(
-            55,
-            &[0x5A, 0x02, 0x41, 0x11, 0x9A, 0x01, 0x25],
-            "5A02****9A0125",
-        );
+        check(55, &[0x5A, 0x02, 0x41, 0x11, 0x9A, 0x01, 0x25], "5A02****9A0125");
         check(55, &[0x57, 0x81, 0x02, 0x41, 0x11], "578102****");
         check(55, &[0x5F, 0x20, 0x01, 0x41], "5F2001**");
         // A length beyond the end, a tag of three bytes, an indefinite length: all hidden.

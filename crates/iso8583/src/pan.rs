@@ -37,11 +37,7 @@ impl Pan {
     pub fn masked(&self) -> MaskedPan {
         let digits = self.digits();
         let (_, last) = digits.split_at(digits.len() - 4);
-        let mut masked = MaskedPan {
-            first: [0; 6],
-            last: [0; 4],
-            len: self.len,
-        };
+        let mut masked = MaskedPan { first: [0; 6], last: [0; 4], len: self.len };
         masked.last.copy_from_slice(last);
         if masked.shows_first() {
             masked.first.copy_from_slice(&digits[..6]);
@@ -61,10 +57,7 @@ impl TryFrom<&[u8]> for Pan {
         let mut digits = [0; Self::MAX];
         digits[..bytes.len()].copy_from_slice(bytes);
         // At most 19, as checked above.
-        Ok(Self {
-            digits,
-            len: bytes.len() as u8,
-        })
+        Ok(Self { digits, len: bytes.len() as u8 })
     }
 }
 
@@ -145,11 +138,7 @@ impl TryFrom<&[u8]> for MaskedPan {
             return Err(ValueError::Pan);
         }
         // At most 19, as checked above.
-        let mut masked = Self {
-            first: [0; 6],
-            last: [0; 4],
-            len: bytes.len() as u8,
-        };
+        let mut masked = Self { first: [0; 6], last: [0; 4], len: bytes.len() as u8 };
         let (head, last) = bytes.split_at(bytes.len() - 4);
         let (first, stars) = head.split_at(if masked.shows_first() { 6 } else { 0 });
         let digits = first.iter().chain(last).all(u8::is_ascii_digit);

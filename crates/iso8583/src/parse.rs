@@ -9,7 +9,7 @@ use core::fmt;
 use core::ops::Range;
 
 use crate::content::{first, from_hex, is_packed_digits, is_packed_track, unpack};
-use crate::fields::Fields;
+use crate::fields::{Fields, bit};
 use crate::table::{Content, Dialect, Encoding, Length, Pad, Prefix, Row, Unit};
 use crate::types::Mti;
 
@@ -132,62 +132,34 @@ pub struct ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            field,
-            offset,
-            problem,
-            mti: _,
-        } = self;
+        let Self { field, offset, problem, mti: _ } = self;
         match problem {
             Problem::Short { need, unit, have } => {
-                write!(
-                    f,
-                    "{field}: need {need} {unit} at offset {offset}, have {have}"
-                )
+                write!(f, "{field}: need {need} {unit} at offset {offset}, have {have}")
             }
             Problem::ShortLength { need, have } => {
-                write!(
-                    f,
-                    "{field} length: need {need} digits at offset {offset}, have {have}"
-                )
+                write!(f, "{field} length: need {need} digits at offset {offset}, have {have}")
             }
             Problem::LengthNotDecimal { need } => {
-                write!(
-                    f,
-                    "{field} length: need {need} decimal digits at offset {offset}"
-                )
+                write!(f, "{field} length: need {need} decimal digits at offset {offset}, have another byte")
             }
-            Problem::LengthOutside {
-                minimum,
-                maximum,
-                unit,
-                have,
-            } => write!(
-                f,
-                "{field} length: need {minimum} to {maximum} {unit} at offset {offset}, have {have}"
-            ),
-            Problem::LengthOdd { have } => write!(
-                f,
-                "{field} length: need an even number of hex characters at offset {offset}, have {have}"
-            ),
+            Problem::LengthOutside { minimum, maximum, unit, have } => {
+                write!(f, "{field} length: need {minimum} to {maximum} {unit} at offset {offset}, have {have}")
+            }
+            Problem::LengthOdd { have } => {
+                write!(f, "{field} length: need an even number of hex characters at offset {offset}, have {have}")
+            }
             Problem::Content { expected } => {
-                write!(f, "{field}: need {expected}, not so at offset {offset}")
+                write!(f, "{field}: need {expected} at offset {offset}, have another byte")
             }
             Problem::Filler { expected } => {
-                write!(
-                    f,
-                    "{field}: need filler {expected} beside an odd digit at offset {offset}"
-                )
+                write!(f, "{field}: need filler {expected} at offset {offset}, have another nibble")
             }
-            Problem::ThirdBitmap => write!(
-                f,
-                "{field}: need bit 65 clear at offset {offset}, a third bitmap is not supported"
-            ),
+            Problem::ThirdBitmap => {
+                write!(f, "{field}: need bit 65 clear at offset {offset}, have it set: there is no third bitmap")
+            }
             Problem::Trailing { have } => {
-                write!(
-                    f,
-                    "{field}: need its end at offset {offset}, have {have} bytes more"
-                )
+                write!(f, "{field}: need its end at offset {offset}, have {have} bytes more")
             }
             Problem::TooLong { have } => {
                 write!(f, "{field}: need at most {MAX_MESSAGE} bytes, have {have}")
@@ -216,11 +188,7 @@ pub struct Layout {
 impl Layout {
     /// A layout of nothing.
     pub const fn new() -> Self {
-        Self {
-            mti: None,
-            present: 0,
-            spans: [Span { start: 0, units: 0 }; 127],
-        }
+        Self { mti: None, present: 0, spans: [Span { start: 0, units: 0 }; 127] }
     }
 }
 
@@ -244,20 +212,11 @@ impl Dialect {
     ///
     /// # Errors
     /// [`ParseError`] names the first field that is not as the table says.
-    pub fn parse<'a>(
-        &'static self,
-        bytes: &'a [u8],
-        layout: &'a mut Layout,
-    ) -> Result<Message<'a>, ParseError> {
+    pub fn parse<'a>(&'static self, bytes: &'a [u8], layout: &'a mut Layout) -> Result<Message<'a>, ParseError> {
         layout.mti = None;
         layout.present = 0;
         match self.read(bytes, layout) {
-            Ok(mti) => Ok(Message {
-                dialect: self,
-                bytes,
-                layout,
-                mti,
-            }),
+            Ok(mti) => Ok(Message { dialect: self, bytes, layout, mti }),
             Err(wrong) => Err(wrong.into_error(layout.mti)),
         }
     }
@@ -266,12 +225,7 @@ impl Dialect {
     /// one. For the answer 30 only. `None` if the MTI could not be read, or if the layout is not
     /// that of these bytes.
     pub fn partial<'a>(&'static self, bytes: &'a [u8], layout: &'a Layout) -> Option<Message<'a>> {
-        let message = Message {
-            dialect: self,
-            bytes,
-            layout,
-            mti: layout.mti?,
-        };
+        let message = Message { dialect: self, bytes, layout, mti: layout.mti? };
         let inside = ones(layout.present).all(|de| message.value(de).is_some());
         inside.then_some(message)
     }
@@ -279,11 +233,7 @@ impl Dialect {
     fn read(&self, bytes: &[u8], layout: &mut Layout) -> Result<Mti, Wrong> {
         if bytes.len() > MAX_MESSAGE {
             let problem = Problem::TooLong { have: bytes.len() };
-            return Err(Wrong {
-                field: FieldNo::Message,
-                offset: MAX_MESSAGE,
-                problem,
-            });
+            return Err(Wrong { field: FieldNo::Message, offset: MAX_MESSAGE, problem });
         }
         let mut reader = Reader { bytes, at: 0 };
         let mti = reader.mti(self.mti)?;
@@ -292,18 +242,19 @@ impl Dialect {
         for de in ones(announced) {
             // Bits 1 and 65 are not among them, so the index is 0 to 126.
             let index = usize::from(de) - 2;
-            let span = reader.field(de, &self.rows[index])?;
-            layout.spans[index] = span;
-            layout.present |= 1 << (de - 1);
+            match reader.field(de, &self.rows[index]) {
+                Ok(span) => layout.spans[index] = span,
+                Err(wrong) => {
+                    layout.present = announced & (bit(de) - 1);
+                    return Err(wrong);
+                }
+            }
         }
+        layout.present = announced;
         let have = bytes.len() - reader.at;
         if have > 0 {
             let problem = Problem::Trailing { have };
-            return Err(Wrong {
-                field: FieldNo::Message,
-                offset: reader.at,
-                problem,
-            });
+            return Err(Wrong { field: FieldNo::Message, offset: reader.at, problem });
         }
         Ok(mti)
     }
@@ -327,13 +278,16 @@ impl<'a> Message<'a> {
 
     /// True if the data element is present, be it empty.
     pub const fn has(&self, de: u8) -> bool {
-        2 <= de && de <= 128 && self.layout.present >> (de - 1) & 1 == 1
+        self.layout.present & bit(de) != 0
     }
 
     /// Where the value of a data element stands in the message, without its length prefix, as the
     /// dialect encodes it.
     pub fn span(&self, de: u8) -> Option<Range<usize>> {
-        let (range, _) = self.located(de)?;
+        if !self.has(de) {
+            return None;
+        }
+        let (range, ..) = self.located(de)?;
         Some(range)
     }
 
@@ -344,68 +298,48 @@ impl<'a> Message<'a> {
         fields.clear(self.mti);
         for de in ones(self.layout.present) {
             if let Some((value, row, units)) = self.value(de) {
-                decode(value, row, fields.allocate(de, canonical_len(row, units)));
+                decode(value, row, units, de, fields);
             }
         }
     }
 
-    fn located(&self, de: u8) -> Option<(Range<usize>, &'static Row)> {
-        if !self.has(de) {
-            return None;
-        }
-        let span = self.layout.spans.get(usize::from(de).checked_sub(2)?)?;
-        let row = self.dialect.row(de)?;
-        let start = usize::from(span.start);
-        Some((start..start + row.wire_len(usize::from(span.units)), row))
+    /// The bytes of a present field, its row, and its length in the row's units.
+    fn value(&self, de: u8) -> Option<(&'a [u8], &'static Row, usize)> {
+        let (range, row, units) = self.located(de)?;
+        Some((self.bytes.get(range)?, row, units))
     }
 
-    fn value(&self, de: u8) -> Option<(&'a [u8], &'static Row, usize)> {
-        let (range, row) = self.located(de)?;
-        let units = self
-            .layout
-            .spans
-            .get(usize::from(de).checked_sub(2)?)?
-            .units;
-        Some((self.bytes.get(range)?, row, usize::from(units)))
+    /// Where a present field is.
+    fn located(&self, de: u8) -> Option<(Range<usize>, &'static Row, usize)> {
+        let index = usize::from(de).checked_sub(2)?;
+        let span = self.layout.spans.get(index)?;
+        let row = self.dialect.rows.get(index)?;
+        let (start, units) = (usize::from(span.start), usize::from(span.units));
+        Some((start..start + row.wire_len(units), row, units))
     }
 }
 
 /// Masked, as everything that prints a message without being asked for it in clear.
 impl fmt::Debug for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Message({}, {} bytes of {})",
-            self.mti,
-            self.bytes.len(),
-            self.dialect.name
-        )
+        write!(f, "Message({}, {} bytes of {})", self.mti, self.bytes.len(), self.dialect.name)
     }
 }
 
-/// Length of a canonical value: two hex characters are one byte.
-fn canonical_len(row: &Row, units: usize) -> usize {
+/// Sets a field to the canonical form of a value that was judged by its row.
+fn decode(value: &[u8], row: &Row, units: usize, de: u8, fields: &mut Fields) {
     match row.encoding {
-        Encoding::HexText => units / 2,
-        Encoding::Ascii | Encoding::Bcd | Encoding::Raw => units,
-    }
-}
-
-/// Writes the canonical form of a value that was judged by its row.
-fn decode(value: &[u8], row: &Row, canonical: &mut [u8]) {
-    match row.encoding {
-        Encoding::HexText => from_hex(value, canonical),
-        Encoding::Raw | Encoding::Ascii => {
-            canonical.copy_from_slice(value);
-            if row.content == Content::Z {
-                // Some terminals send the separator of packed track data as a letter.
-                canonical
-                    .iter_mut()
-                    .filter(|b| **b == b'D')
-                    .for_each(|b| *b = b'=');
+        Encoding::HexText => from_hex(value, fields.allocate(de, units / 2)),
+        Encoding::Raw => fields.set(de, value),
+        // Some terminals send the separator of packed track data as a letter.
+        Encoding::Ascii if row.content == Content::Z => {
+            let text = fields.allocate(de, units);
+            for (from, to) in value.iter().zip(text) {
+                *to = if *from == b'D' { b'=' } else { *from };
             }
         }
-        Encoding::Bcd => match (row.content, value, &mut *canonical) {
+        Encoding::Ascii => fields.set(de, value),
+        Encoding::Bcd => match (row.content, value, fields.allocate(de, units)) {
             (Content::Xn, [sign, packed @ ..], [first, digits @ ..]) => {
                 *first = *sign;
                 unpack(packed, row.pad, digits);
@@ -438,12 +372,7 @@ struct Wrong {
 impl Wrong {
     #[cold]
     fn into_error(self, mti: Option<Mti>) -> ParseError {
-        ParseError {
-            field: self.field,
-            offset: self.offset,
-            problem: self.problem,
-            mti,
-        }
+        ParseError { field: self.field, offset: self.offset, problem: self.problem, mti }
     }
 }
 
@@ -466,21 +395,11 @@ impl<'a> Reader<'a> {
     }
 
     fn mti(&mut self, encoding: Encoding) -> Result<Mti, Wrong> {
-        let wrong = |offset, problem| Wrong {
-            field: FieldNo::Mti,
-            offset,
-            problem,
-        };
+        let wrong = |offset, problem| Wrong { field: FieldNo::Mti, offset, problem };
         let packed = encoding == Encoding::Bcd;
         let have = self.left() * if packed { 2 } else { 1 };
-        let bytes = self.take(if packed { 2 } else { 4 }).ok_or(wrong(
-            0,
-            Problem::Short {
-                need: 4,
-                unit: Unit::Digits,
-                have,
-            },
-        ))?;
+        let bytes =
+            self.take(if packed { 2 } else { 4 }).ok_or(wrong(0, Problem::Short { need: 4, unit: Unit::Digits, have }))?;
         let mut digits = [0; 4];
         let not_digit = if packed {
             unpack(bytes, Pad::Left, &mut digits);
@@ -489,9 +408,7 @@ impl<'a> Reader<'a> {
             digits.copy_from_slice(bytes);
             first(bytes, |b| b.is_ascii_digit())
         };
-        let content = Problem::Content {
-            expected: Content::N.expected(),
-        };
+        let content = Problem::Content { expected: Content::N.expected() };
         match not_digit {
             Some(offset) => Err(wrong(offset, content)),
             None => Mti::try_from(&digits[..]).map_err(|_| wrong(0, content)),
@@ -508,11 +425,7 @@ impl<'a> Reader<'a> {
         let secondary = self.bitmap(encoding)?;
         if secondary & 1 != 0 {
             let problem = Problem::ThirdBitmap;
-            return Err(Wrong {
-                field: FieldNo::Bitmap,
-                offset,
-                problem,
-            });
+            return Err(Wrong { field: FieldNo::Bitmap, offset, problem });
         }
         Ok(u128::from(secondary) << 64 | u128::from(primary & !1))
     }
@@ -520,21 +433,11 @@ impl<'a> Reader<'a> {
     /// One bitmap; its first bit, the most significant on the wire, is bit 0 here.
     fn bitmap(&mut self, encoding: Encoding) -> Result<u64, Wrong> {
         let offset = self.at;
-        let wrong = |offset, problem| Wrong {
-            field: FieldNo::Bitmap,
-            offset,
-            problem,
-        };
+        let wrong = |offset, problem| Wrong { field: FieldNo::Bitmap, offset, problem };
         let hex = encoding == Encoding::HexText;
-        let (need, unit) = if hex {
-            (16, Unit::Characters)
-        } else {
-            (8, Unit::Bytes)
-        };
+        let (need, unit) = if hex { (16, Unit::Characters) } else { (8, Unit::Bytes) };
         let have = self.left();
-        let taken = self
-            .take(need)
-            .ok_or(wrong(offset, Problem::Short { need, unit, have }))?;
+        let taken = self.take(need).ok_or(wrong(offset, Problem::Short { need, unit, have }))?;
         let mut bits = [0; 8];
         if hex {
             if let Some(at) = first(taken, |b| b.is_ascii_hexdigit()) {
@@ -549,11 +452,7 @@ impl<'a> Reader<'a> {
     }
 
     fn field(&mut self, de: u8, row: &Row) -> Result<Span, Wrong> {
-        let wrong = |offset, problem| Wrong {
-            field: FieldNo::De(de),
-            offset,
-            problem,
-        };
+        let wrong = |offset, problem| Wrong { field: FieldNo::De(de), offset, problem };
         let units = match row.length {
             Length::Fixed => usize::from(row.maximum),
             Length::Ll(prefix) => self.length(de, row, prefix, 2)?,
@@ -566,21 +465,11 @@ impl<'a> Reader<'a> {
                 Encoding::Bcd => left * 2,
                 Encoding::Ascii | Encoding::Raw | Encoding::HexText => left,
             };
-            return Err(wrong(
-                start,
-                Problem::Short {
-                    need: units,
-                    unit: row.unit,
-                    have,
-                },
-            ));
+            return Err(wrong(start, Problem::Short { need: units, unit: row.unit, have }));
         };
         match judge(value, row, units) {
             // Bounded by `MAX_MESSAGE` and by a row's maximum.
-            Ok(()) => Ok(Span {
-                start: start as u16,
-                units: units as u16,
-            }),
+            Ok(()) => Ok(Span { start: start as u16, units: units as u16 }),
             Err((at, problem)) => Err(wrong(start + at, problem)),
         }
     }
@@ -588,42 +477,23 @@ impl<'a> Reader<'a> {
     /// Reads and judges a length prefix.
     fn length(&mut self, de: u8, row: &Row, prefix: Prefix, digits: usize) -> Result<usize, Wrong> {
         let offset = self.at;
-        let wrong = |offset, problem| Wrong {
-            field: FieldNo::De(de),
-            offset,
-            problem,
-        };
+        let wrong = |offset, problem| Wrong { field: FieldNo::De(de), offset, problem };
         let packed = prefix == Prefix::Bcd;
         let have = self.left() * if packed { 2 } else { 1 };
         let bytes = self
             .take(if packed { digits.div_ceil(2) } else { digits })
             .ok_or(wrong(offset, Problem::ShortLength { need: digits, have }))?;
-        let not_decimal = if packed {
-            first(bytes, is_packed_digits)
-        } else {
-            first(bytes, |b| b.is_ascii_digit())
-        };
+        let not_decimal = if packed { first(bytes, is_packed_digits) } else { first(bytes, |b| b.is_ascii_digit()) };
         if let Some(at) = not_decimal {
-            return Err(wrong(
-                offset + at,
-                Problem::LengthNotDecimal { need: digits },
-            ));
+            return Err(wrong(offset + at, Problem::LengthNotDecimal { need: digits }));
         }
-        let have = bytes.iter().map(|b| usize::from(*b)).fold(0, |n, b| {
-            if packed {
-                n * 100 + (b >> 4) * 10 + (b & 0xF)
-            } else {
-                n * 10 + (b & 0xF)
-            }
-        });
+        let have = bytes
+            .iter()
+            .map(|b| usize::from(*b))
+            .fold(0, |n, b| if packed { n * 100 + (b >> 4) * 10 + (b & 0xF) } else { n * 10 + (b & 0xF) });
         let (minimum, maximum) = (usize::from(row.minimum), usize::from(row.maximum));
         if !(minimum..=maximum).contains(&have) {
-            let problem = Problem::LengthOutside {
-                minimum,
-                maximum,
-                unit: row.unit,
-                have,
-            };
+            let problem = Problem::LengthOutside { minimum, maximum, unit: row.unit, have };
             return Err(wrong(offset, problem));
         }
         if row.encoding == Encoding::HexText && have % 2 == 1 {
@@ -648,12 +518,7 @@ fn judge(value: &[u8], row: &Row, units: usize) -> Result<(), (usize, Problem)> 
     };
     match at {
         None => Ok(()),
-        Some(at) => Err((
-            at,
-            Problem::Content {
-                expected: row.content.expected(),
-            },
-        )),
+        Some(at) => Err((at, Problem::Content { expected: row.content.expected() })),
     }
 }
 
@@ -683,29 +548,18 @@ fn judge_packed(value: &[u8], row: &Row, units: usize) -> Result<(), (usize, Pro
 
 /// Judges packed bytes that stand `at` bytes into the value.
 fn judge_pairs(pairs: &[u8], row: &Row, at: usize) -> Result<(), (usize, Problem)> {
-    let wrong = if row.content == Content::Z {
-        first(pairs, is_packed_track)
-    } else {
-        first(pairs, is_packed_digits)
-    };
+    let wrong = if row.content == Content::Z { first(pairs, is_packed_track) } else { first(pairs, is_packed_digits) };
     wrong.map_or(Ok(()), |i| Err((at + i, content_problem(row))))
 }
 
 fn judge_shared(digit: u8, filler: u8, row: &Row, at: usize) -> Result<(), (usize, Problem)> {
     judge_pairs(&[digit], row, at)?;
     if filler != row.filler_nibble() {
-        return Err((
-            at,
-            Problem::Filler {
-                expected: char::from(row.filler),
-            },
-        ));
+        return Err((at, Problem::Filler { expected: char::from(row.filler) }));
     }
     Ok(())
 }
 
 fn content_problem(row: &Row) -> Problem {
-    Problem::Content {
-        expected: row.content.expected(),
-    }
+    Problem::Content { expected: row.content.expected() }
 }

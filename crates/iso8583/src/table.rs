@@ -1,9 +1,10 @@
 //! The field table: one row per data element, and the dialects built in.
 //!
 //! A dialect is data: how MTI and bitmap are written, and for each DE its encoding, length, padding
-//! and content. What a field *is* ([`ISO87`]: content class and sizes of ISO 8583:1987) is written
+//! and content. What a field *is* (`ISO87`: content class and sizes of ISO 8583:1987) is written
 //! once; each dialect adds how that class travels. It reads and writes nothing itself: `parse` and
-//! `assemble` do, both by the same row. Invariant: a row's sizes fit its length prefix.
+//! `assemble` do, both by the same row. Invariant: a row's sizes fit its length prefix, and the longest
+//! message of a dialect fits a 2-byte frame.
 
 /// How a value stands on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,11 +111,7 @@ impl Row {
 
     /// The filler of packed digits as a nibble.
     pub(crate) const fn filler_nibble(&self) -> u8 {
-        if self.filler == b'F' {
-            0xF
-        } else {
-            self.filler & 0xF
-        }
+        if self.filler == b'F' { 0xF } else { self.filler & 0xF }
     }
 }
 
@@ -132,20 +129,12 @@ pub struct Dialect {
 }
 
 /// ASCII throughout; bitmaps and binary fields as hex text.
-pub static ISO87_ASCII: Dialect = Dialect {
-    name: "iso87-ascii",
-    mti: Encoding::Ascii,
-    bitmap: Encoding::HexText,
-    rows: rows(Convention::Text),
-};
+pub static ISO87_ASCII: Dialect =
+    Dialect { name: "iso87-ascii", mti: Encoding::Ascii, bitmap: Encoding::HexText, rows: rows(Convention::Text) };
 
 /// Packed digits, raw bitmaps and binary fields, text in ASCII.
-pub static ISO87_BCD: Dialect = Dialect {
-    name: "iso87-bcd",
-    mti: Encoding::Bcd,
-    bitmap: Encoding::Raw,
-    rows: rows(Convention::Packed),
-};
+pub static ISO87_BCD: Dialect =
+    Dialect { name: "iso87-bcd", mti: Encoding::Bcd, bitmap: Encoding::Raw, rows: rows(Convention::Packed) };
 
 static ALL: [&Dialect; 2] = [&ISO87_ASCII, &ISO87_BCD];
 
@@ -187,11 +176,7 @@ enum Size {
 }
 
 const fn shape(name: &'static str, content: Content, size: Size) -> Shape {
-    Shape {
-        name,
-        content,
-        size,
-    }
+    Shape { name, content, size }
 }
 
 /// How a dialect turns a shape into a row.
@@ -224,7 +209,7 @@ const fn row(shape: &Shape, convention: Convention) -> Row {
         (Convention::Packed, N | Xn) => (Encoding::Bcd, Unit::Digits, Pad::Left, b'0'),
         (Convention::Packed, Z) => (Encoding::Bcd, Unit::Digits, Pad::Right, b'F'),
         (Convention::Packed, B) => (Encoding::Raw, Unit::Bytes, Pad::Right, b'0'),
-        (_, A | An | Ans) => (Encoding::Ascii, Unit::Characters, Pad::Right, b' '),
+        (Convention::Text | Convention::Packed, A | An | Ans) => (Encoding::Ascii, Unit::Characters, Pad::Right, b' '),
     };
     let prefix = match convention {
         Convention::Text => Prefix::Ascii,
@@ -246,16 +231,7 @@ const fn row(shape: &Shape, convention: Convention) -> Row {
         // Hosts send variable fields with length zero: present, and empty.
         (Size::Ll(_) | Size::Lll(_), _) => 0,
     };
-    Row {
-        encoding,
-        length,
-        unit,
-        pad,
-        filler,
-        content: shape.content,
-        minimum,
-        maximum,
-    }
+    Row { encoding, length, unit, pad, filler, content: shape.content, minimum, maximum }
 }
 
 /// ISO 8583:1987, DE 2 to 128 in their order.
@@ -404,27 +380,12 @@ mod tests {
                     Length::Ll(_) => 99,
                     Length::Lll(_) => 999,
                 };
-                assert!(
-                    row.minimum <= row.maximum && row.maximum <= most,
-                    "{} {de}",
-                    dialect.name
-                );
-                assert_eq!(
-                    row.content == Content::B,
-                    crate::mask::is_binary(de),
-                    "DE {de}"
-                );
+                assert!(row.minimum <= row.maximum && row.maximum <= most, "{} {de}", dialect.name);
+                assert_eq!(row.content == Content::B, crate::mask::is_binary(de), "DE {de}");
                 assert!(!name(de).unwrap().is_empty());
             }
-            assert!(
-                [0, 1, 129, 255]
-                    .into_iter()
-                    .all(|de| dialect.row(de).is_none())
-            );
-            assert_eq!(
-                Dialect::by_name(dialect.name).map(|d| d.name),
-                Some(dialect.name)
-            );
+            assert!([0, 1, 129, 255].into_iter().all(|de| dialect.row(de).is_none()));
+            assert_eq!(Dialect::by_name(dialect.name).map(|d| d.name), Some(dialect.name));
         }
         assert!(Dialect::by_name("iso87-ebcdic").is_none());
     }

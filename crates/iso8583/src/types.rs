@@ -20,9 +20,7 @@ pub enum ValueError {
     #[error("RRN (DE37): need 12 letters or digits, padded with spaces")]
     Rrn,
     /// DE41 and DE42.
-    #[error(
-        "terminal (DE41/DE42): need up to 8 and up to 15 printable ASCII characters, not blank"
-    )]
+    #[error("terminal (DE41/DE42): need up to 8 and up to 15 printable ASCII characters, not blank")]
     TerminalId,
     /// DE39.
     #[error("response code (DE39): need 2 letters or digits")]
@@ -103,9 +101,7 @@ impl TryFrom<&[u8]> for Mti {
     type Error = ValueError;
 
     fn try_from(bytes: &[u8]) -> Result<Self, ValueError> {
-        Ok(Self(
-            exactly(bytes, u8::is_ascii_digit).ok_or(ValueError::Mti)?,
-        ))
+        Ok(Self(exactly(bytes, u8::is_ascii_digit).ok_or(ValueError::Mti)?))
     }
 }
 
@@ -166,9 +162,7 @@ impl TryFrom<&[u8]> for Rrn {
     type Error = ValueError;
 
     fn try_from(bytes: &[u8]) -> Result<Self, ValueError> {
-        let rrn = Self(
-            exactly(bytes, |b| b.is_ascii_alphanumeric() || *b == b' ').ok_or(ValueError::Rrn)?,
-        );
+        let rrn = Self(exactly(bytes, |b| b.is_ascii_alphanumeric() || *b == b' ').ok_or(ValueError::Rrn)?);
         // Padding stands at an end; blank inside, or all blank, refers to nothing.
         let value = rrn.as_str();
         if value.is_empty() || value.contains(' ') {
@@ -191,10 +185,7 @@ impl TerminalId {
     /// # Errors
     /// [`ValueError::TerminalId`] if one is blank, too long or not printable ASCII.
     pub fn new(terminal: &[u8], merchant: &[u8]) -> Result<Self, ValueError> {
-        Ok(Self {
-            terminal: padded_text(terminal)?,
-            merchant: padded_text(merchant)?,
-        })
+        Ok(Self { terminal: padded_text(terminal)?, merchant: padded_text(merchant)? })
     }
 
     /// DE41, eight bytes.
@@ -298,9 +289,7 @@ impl TryFrom<&[u8]> for ResponseCode {
     type Error = ValueError;
 
     fn try_from(bytes: &[u8]) -> Result<Self, ValueError> {
-        Ok(Self(
-            exactly(bytes, u8::is_ascii_alphanumeric).ok_or(ValueError::ResponseCode)?,
-        ))
+        Ok(Self(exactly(bytes, u8::is_ascii_alphanumeric).ok_or(ValueError::ResponseCode)?))
     }
 }
 
@@ -336,9 +325,7 @@ impl TryFrom<&[u8]> for Currency {
     type Error = ValueError;
 
     fn try_from(bytes: &[u8]) -> Result<Self, ValueError> {
-        Ok(Self(
-            exactly(bytes, u8::is_ascii_digit).ok_or(ValueError::Currency)?,
-        ))
+        Ok(Self(exactly(bytes, u8::is_ascii_digit).ok_or(ValueError::Currency)?))
     }
 }
 
@@ -370,10 +357,7 @@ impl Amount {
     /// [`ValueError::Amount`] unless there are exactly twelve digits.
     pub fn from_digits(digits: &[u8], currency: Currency) -> Result<Self, ValueError> {
         let digits: [u8; 12] = exactly(digits, u8::is_ascii_digit).ok_or(ValueError::Amount)?;
-        Self::new(
-            digits.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0')),
-            currency,
-        )
+        Self::new(digits.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0')), currency)
     }
 
     /// Minor units: cents, fen.
@@ -426,12 +410,7 @@ impl fmt::Display for Rrn {
 /// `TERM0001/MERCHANT0000001`, without the padding.
 impl fmt::Display for TerminalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}",
-            ascii(&self.terminal).trim_end_matches(' '),
-            ascii(&self.merchant).trim_end_matches(' ')
-        )
+        write!(f, "{}/{}", ascii(&self.terminal).trim_end_matches(' '), ascii(&self.merchant).trim_end_matches(' '))
     }
 }
 
@@ -488,10 +467,7 @@ impl FromStr for Rrn {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let mut padded = [b' '; 12];
-        padded
-            .get_mut(..text.len())
-            .ok_or(ValueError::Rrn)?
-            .copy_from_slice(text.as_bytes());
+        padded.get_mut(..text.len()).ok_or(ValueError::Rrn)?.copy_from_slice(text.as_bytes());
         Self::try_from(&padded[..])
     }
 }
@@ -518,10 +494,7 @@ impl FromStr for Amount {
         if !minor.bytes().all(|b| b.is_ascii_digit()) {
             return Err(ValueError::Amount);
         }
-        Self::new(
-            minor.parse().map_err(|_| ValueError::Amount)?,
-            currency.parse()?,
-        )
+        Self::new(minor.parse().map_err(|_| ValueError::Amount)?, currency.parse()?)
     }
 }
 
@@ -537,10 +510,7 @@ fn padded_text<const N: usize>(text: &[u8]) -> Result<[u8; N], ValueError> {
         return Err(ValueError::TerminalId);
     }
     let mut padded = [b' '; N];
-    padded
-        .get_mut(..text.len())
-        .ok_or(ValueError::TerminalId)?
-        .copy_from_slice(text);
+    padded.get_mut(..text.len()).ok_or(ValueError::TerminalId)?.copy_from_slice(text);
     Ok(padded)
 }
 
@@ -638,17 +608,11 @@ mod tests {
     fn values_write_their_field() {
         let amount = Amount::new(10_050, Currency::new(*b"840")).unwrap();
         assert_eq!(&amount.digits(), b"000000010050");
-        assert_eq!(
-            Amount::from_digits(b"000000010050", amount.currency()),
-            Ok(amount)
-        );
+        assert_eq!(Amount::from_digits(b"000000010050", amount.currency()), Ok(amount));
         assert_eq!(&Stan::new(42).unwrap().digits(), b"000042");
         let terminal = TerminalId::new(b"T1", b"SHOP").unwrap();
         assert_eq!(terminal.terminal(), b"T1      ");
         assert_eq!(terminal.merchant(), b"SHOP           ");
-        assert_eq!(
-            TerminalId::try_from(&b"T1      SHOP           "[..]),
-            Ok(terminal)
-        );
+        assert_eq!(TerminalId::try_from(&b"T1      SHOP           "[..]), Ok(terminal));
     }
 }

@@ -44,10 +44,7 @@ fn parse_and_assembly_allocate_nothing() {
 
         let counted = allocation_counter::measure(|| {
             for _ in 0..100 {
-                dialect
-                    .parse(&bytes, &mut layout)
-                    .unwrap()
-                    .fields_into(&mut read);
+                dialect.parse(&bytes, &mut layout).unwrap().fields_into(&mut read);
                 dialect.assemble(&read, &mut out).unwrap();
             }
         });
@@ -75,8 +72,5 @@ fn a_refusal_allocates_nothing() {
 /// The counter counts: else the tests above could not fail.
 #[test]
 fn the_counter_counts() {
-    assert_eq!(
-        allocation_counter::measure(|| drop(Fields::new(Mti::new(b"0200")))).count_total,
-        2
-    );
+    assert_eq!(allocation_counter::measure(|| drop(Fields::new(Mti::new(b"0200")))).count_total, 2);
 }

@@ -14,9 +14,7 @@ fn check_any(dialect: &'static Dialect, bytes: &[u8]) {
     match parse(dialect, bytes) {
         Ok(fields) => {
             let mut out = Vec::new();
-            dialect
-                .assemble(&fields, &mut out)
-                .expect("what was accepted can be written");
+            dialect.assemble(&fields, &mut out).expect("what was accepted can be written");
             assert_eq!(parse(dialect, &out), Ok(fields));
         }
         Err(error) => {
@@ -24,10 +22,7 @@ fn check_any(dialect: &'static Dialect, bytes: &[u8]) {
             let mut layout = Layout::new();
             let again = dialect.parse(bytes, &mut layout).map(|_| ()).unwrap_err();
             assert_eq!(again, error);
-            assert_eq!(
-                dialect.partial(bytes, &layout).is_some(),
-                error.mti.is_some()
-            );
+            assert_eq!(dialect.partial(bytes, &layout).is_some(), error.mti.is_some());
             if let Some(partial) = dialect.partial(bytes, &layout) {
                 partial.fields_into(&mut Fields::new(partial.mti()));
             }
@@ -37,11 +32,7 @@ fn check_any(dialect: &'static Dialect, bytes: &[u8]) {
 
 /// Canonical length of a value with so many units on the wire.
 fn canonical_len(row: &Row, units: usize) -> usize {
-    if row.encoding == iso8583::table::Encoding::HexText {
-        units / 2
-    } else {
-        units
-    }
+    if row.encoding == iso8583::table::Encoding::HexText { units / 2 } else { units }
 }
 
 /// A value that the row allows, from random lengths and bytes.
@@ -69,24 +60,19 @@ fn value(row: &Row, len: Index, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn des() -> impl Strategy<Value = std::collections::BTreeSet<u8>> {
-    btree_set(
-        (2..=128_u8).prop_filter("not supported", |de| *de != 65),
-        0..30,
-    )
+    btree_set((2..=128_u8).prop_filter("not supported", |de| *de != 65), 0..30)
 }
 
 /// Fields that the dialect allows.
 fn allowed_fields(dialect: &'static Dialect) -> impl Strategy<Value = Fields> {
     let digits = vec(b'0'..=b'9', 4);
-    (digits, des(), any::<Index>(), vec(any::<u8>(), 1..40)).prop_map(
-        move |(mti, des, len, bytes)| {
-            let mut fields = Fields::new(Mti::try_from(&mti[..]).unwrap());
-            for de in des {
-                fields.set(de, &value(dialect.row(de).unwrap(), len, &bytes));
-            }
-            fields
-        },
-    )
+    (digits, des(), any::<Index>(), vec(any::<u8>(), 1..40)).prop_map(move |(mti, des, len, bytes)| {
+        let mut fields = Fields::new(Mti::try_from(&mti[..]).unwrap());
+        for de in des {
+            fields.set(de, &value(dialect.row(de).unwrap(), len, &bytes));
+        }
+        fields
+    })
 }
 
 fn dialects() -> impl Strategy<Value = &'static Dialect> {
