@@ -1,0 +1,174 @@
+//! Everything that the core asks of the world.
+
+use alloc::boxed::Box;
+
+use iso8583::{Fields, Mti, ResponseCode, Rrn, TerminalId};
+
+use crate::card::{CardHmac, SealedPan};
+use crate::ids::{ActionId, ConnId, IssuerNo, LinkId, Lsn, MovementId, QueryId};
+
+/// An action together with the record that must be durable before it leaves (M1, M2, M3). `Lsn(0)` waits for nothing.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// The record that it waits for.
+    pub after: Lsn,
+    /// What to do then.
+    pub action: Action,
+}
+
+/// One thing for the shell to do. Messages are canonical; the shell writes them in the peer's dialect.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Write an answer to a terminal. Reported as `Written` or `Undeliverable`.
+    ToTerminal {
+        /// For the report.
+        id: ActionId,
+        /// The connection that last carried the key.
+        conn: ConnId,
+        /// The answer.
+        message: Box<Fields>,
+    },
+    /// Write a request, reversal or network message to an issuer, to this connection, once (M5). Reported as `Written`,
+    /// `NotSent` or `Partial`.
+    ToIssuer {
+        /// For the report.
+        id: ActionId,
+        /// The connection.
+        link: LinkId,
+        /// The message.
+        message: Box<Fields>,
+        /// The card to be put into DE2, where the message is made from stored data. The partition opens it and hands
+        /// `None` to the shell.
+        card: Option<SealedPan>,
+    },
+    /// Give up a write to a terminal if it is still pending; answered by the report of that action either way (T8).
+    Withdraw {
+        /// The write.
+        id: ActionId,
+        /// The connection that it was meant for.
+        conn: ConnId,
+    },
+    /// Close this link connection if the kernel still holds bytes that the issuer's host did not acknowledge (R3, at T1).
+    ResetIfUnacknowledged {
+        /// The connection.
+        link: LinkId,
+    },
+    /// Close this link connection: it does not answer echo or sign-on.
+    CloseLink {
+        /// The connection.
+        link: LinkId,
+    },
+    /// Look up what memory no longer holds; answered by [`crate::Input::Found`].
+    Find {
+        /// For the answer.
+        id: QueryId,
+        /// What is looked for.
+        query: Query,
+    },
+    /// Something that an operator or a gauge wants to know. Decides nothing.
+    Note(Note),
+}
+
+/// What a look-up asks for: every movement with this terminal and STAN, in either class, that began at or after `since`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The terminal; nothing of another terminal is ever looked at (section 6).
+    pub terminal: TerminalId,
+    /// Its STAN.
+    pub stan: iso8583::Stan,
+    /// Wall clock, milliseconds since 1970: the oldest beginning that matters.
+    pub since_wall_ms: u64,
+    /// The card, for a later index; the scan ignores it.
+    pub card: Option<CardHmac>,
+}
+
+/// Counted and logged by the shell; carries nothing secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A terminal's message was answered.
+    Answered {
+        /// MTI of the request.
+        mti: Mti,
+        /// DE39 of the answer.
+        code: ResponseCode,
+        /// The movement, where one is concerned.
+        rrn: Option<Rrn>,
+        /// From the arrival of the message to the decision to answer, in milliseconds.
+        after_ms: u64,
+        /// The part of it spent waiting for the issuer, in milliseconds; 0 when it was not asked.
+        issuer_ms: u64,
+    },
+    /// A repeat or a reversal was decided by this rule of section 6 (or T8, T10).
+    Decided {
+        /// "D1" … "D12", "T10", "C1".
+        rule: &'static str,
+        /// The movement, where one is concerned.
+        rrn: Option<Rrn>,
+    },
+    /// A promise to reverse is recorded.
+    ObligationRecorded {
+        /// Whose.
+        issuer: IssuerNo,
+        /// The rule that opened it.
+        rule: &'static str,
+        /// The movement.
+        rrn: Rrn,
+    },
+    /// A reversal was handed out to be sent.
+    ObligationSent {
+        /// To whom.
+        issuer: IssuerNo,
+        /// The movement.
+        rrn: Rrn,
+        /// Which send of it in this process, from 1.
+        attempt: u32,
+    },
+    /// An obligation ended by an acknowledgement that counts.
+    ObligationAcknowledged {
+        /// By whom.
+        issuer: IssuerNo,
+        /// The movement.
+        rrn: Rrn,
+        /// The code.
+        code: ResponseCode,
+    },
+    /// An answer came for a request that was already decided (T5).
+    LateAnswer {
+        /// From whom.
+        issuer: IssuerNo,
+        /// The movement.
+        rrn: Rrn,
+        /// Its code.
+        code: ResponseCode,
+    },
+    /// A message from an issuer that matches nothing that waits (T4).
+    Unmatched {
+        /// From whom.
+        issuer: IssuerNo,
+        /// What it was.
+        mti: Mti,
+    },
+    /// A durable entry for `switchd doubt` was made.
+    Exception {
+        /// The rule.
+        rule: &'static str,
+        /// The movement, where one is concerned.
+        rrn: Option<Rrn>,
+    },
+    /// A movement ended or changed its state.
+    State {
+        /// The movement.
+        id: MovementId,
+        /// Its RRN.
+        rrn: Rrn,
+        /// The state it is in now.
+        state: crate::movement::StateKind,
+    },
+    /// A link connection is signed on and takes requests, or no longer does.
+    LinkReady {
+        /// The connection.
+        link: LinkId,
+        /// Whether it takes requests.
+        ready: bool,
+    },
+}

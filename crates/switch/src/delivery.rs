@@ -1,0 +1,134 @@
+//! The way of an approval to its terminal, and the end of its doubt (T8, D2, C1, C3).
+
+use iso8583::ResponseCode;
+
+use crate::action::{Action, Note, Pending};
+use crate::ids::{ActionId, Lsn, MovementId, Now};
+use crate::input::Report;
+use crate::look_up::Arrival;
+use crate::machine::{Output, Purpose, Switch, Timer};
+use crate::message;
+use crate::movement::{ConfirmedBy, Evidence, Reason, Rule, StateKind};
+use crate::record::Record;
+use crate::request::answered;
+
+impl Switch {
+    /// The shell says what became of the newest answer. The report of an older one says nothing.
+    pub(crate) fn offer_reported(&mut self, now: Now, id: MovementId, action: ActionId, report: Report, out: &mut Output) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        if live.offered.is_none_or(|(newest, _)| newest != action) {
+            return;
+        }
+        live.offered = None;
+        if !self.movement(id).is_some_and(|movement| movement.state == StateKind::AwaitingDelivery) {
+            return;
+        }
+        match report {
+            Report::Written => {
+                // Lazy: nobody waits for this record (K2 covers its loss).
+                self.write(now, Record::Delivery { id, evidence: Evidence::Handed }, out);
+                self.await_confirmation(now, id, 0);
+            }
+            Report::NotSent | Report::Partial | Report::Undeliverable => {
+                self.write(now, Record::Delivery { id, evidence: Evidence::NotHanded }, out);
+                self.begin_grace(now, id);
+            }
+        }
+        self.settle(id, out);
+    }
+
+    /// C3: the deadline of a handed approval, of which `past_ms` have passed already.
+    pub(crate) fn await_confirmation(&mut self, now: Now, id: MovementId, past_ms: u64) {
+        let Some(group) = self.movement(id).map(|movement| movement.group) else { return };
+        let deadline_ms = self.config.group(group).confirm_deadline_ms;
+        self.live(id).handed_ms = Some(now.uptime_ms);
+        self.set_timer(id, now.uptime_ms + deadline_ms.saturating_sub(past_ms), Timer::ConfirmDeadline(id));
+    }
+
+    /// T8: a repeat may still come for it.
+    pub(crate) fn begin_grace(&mut self, now: Now, id: MovementId) {
+        self.begin_grace_after(now, id, 0);
+    }
+
+    pub(crate) fn begin_grace_after(&mut self, now: Now, id: MovementId, past_ms: u64) {
+        let Some(group) = self.movement(id).map(|movement| movement.group) else { return };
+        let grace_ms = self.config.group(group).redeliver_grace_ms;
+        self.set_timer(id, now.uptime_ms + grace_ms.saturating_sub(past_ms), Timer::GraceOver(id));
+    }
+
+    /// T8: nobody asked again. From now on the key is answered 68.
+    pub(crate) fn grace_over(&mut self, now: Now, id: MovementId, out: &mut Output) {
+        let undelivered = self.movement(id).is_some_and(|movement| {
+            movement.state == StateKind::AwaitingDelivery && movement.evidence == Evidence::NotHanded
+        });
+        if undelivered {
+            self.oblige(now, id, Rule::T8, Reason::NotDelivered, out);
+        }
+    }
+
+    /// C3: handed and never unwound is confirmed; what nobody knows to be handed is a person's (K2).
+    pub(crate) fn confirm_deadline_passed(&mut self, now: Now, id: MovementId, out: &mut Output) {
+        let Some(movement) = self.movement(id) else { return };
+        if movement.state != StateKind::AwaitingConfirmation {
+            return;
+        }
+        match movement.evidence {
+            Evidence::Handed | Evidence::Seen => self.confirm(now, id, ConfirmedBy::CutOver, Rule::C3, out),
+            Evidence::Unknown | Evidence::NotHanded | Evidence::Offered | Evidence::None => {
+                self.leave_to_operator(now, id, Rule::K2, out);
+            }
+        }
+    }
+
+    pub(crate) fn confirm(&mut self, now: Now, id: MovementId, by: ConfirmedBy, rule: Rule, out: &mut Output) {
+        self.write(now, Record::Confirmed { id, by }, out);
+        self.note_decided(rule.name(), id, out);
+        self.settle(id, out);
+    }
+
+    pub(crate) fn leave_to_operator(&mut self, now: Now, id: MovementId, rule: Rule, out: &mut Output) {
+        self.withdraw(id, out);
+        self.clear_timer(id);
+        self.stop_sending(id);
+        self.write(now, Record::NeedsOperator { id, rule }, out);
+        let rrn = self.movement(id).map(|movement| movement.rrn);
+        self.note(Note::Exception { rule: rule.name(), rrn }, out);
+        self.settle(id, out);
+    }
+
+    /// Takes back an answer whose write is still pending (T8, D7).
+    pub(crate) fn withdraw(&mut self, id: MovementId, out: &mut Output) {
+        if let Some((action, conn)) = self.live.get_mut(&id).and_then(|live| live.offered.take()) {
+            self.purposes.remove(&action);
+            out.actions.push(Pending { after: Lsn(0), action: Action::Withdraw { id: action, conn } });
+        }
+    }
+
+    /// A repeat of a live approval gets it again, by a record that ends the grace (D2, T8).
+    pub(crate) fn offer_again(&mut self, now: Now, id: MovementId, arrival: &Arrival, out: &mut Output) {
+        self.withdraw(id, out);
+        self.clear_timer(id);
+        let after = self.write(now, Record::Delivery { id, evidence: Evidence::Offered }, out);
+        let action = self.new_action(Some(Purpose::Offer(id)));
+        self.live(id).offered = Some((action, arrival.conn));
+        self.send_stored(now, id, arrival, action, after, out);
+        self.settle(id, out);
+    }
+
+    /// A repeat of what is decided gets the stored answer (D2).
+    pub(crate) fn replay_answer(&mut self, now: Now, id: MovementId, arrival: &Arrival, out: &mut Output) {
+        let Some(after) = self.movement(id).map(|movement| movement.last_record) else { return };
+        let action = self.new_action(None);
+        self.send_stored(now, id, arrival, action, after, out);
+    }
+
+    fn send_stored(&mut self, now: Now, id: MovementId, arrival: &Arrival, action: ActionId, after: Lsn, out: &mut Output) {
+        let Some(movement) = self.movement(id) else { return };
+        let code = movement.answer.as_ref().map_or(ResponseCode::RESPONSE_TOO_LATE, |held| held.code);
+        let rrn = movement.rrn;
+        let echo = message::echo_of(&arrival.message, self.config.group(arrival.group).echo_pan);
+        let message = message::answer(&echo, code, Some(movement), true);
+        out.actions.push(Pending { after, action: Action::ToTerminal { id: action, conn: arrival.conn, message } });
+        self.note(answered(now, arrival, code, Some(rrn)), out);
+    }
+}

@@ -1,0 +1,91 @@
+//! Everything that can reach the core.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use iso8583::Fields;
+
+use crate::card::Card;
+use crate::ids::{ActionId, ConnId, GroupNo, LinkId, LinkNo, QueryId};
+use crate::movement::Movement;
+
+/// One event from the world, in the order in which the shell saw it.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A message that a terminal's connection carried. The shell has checked that the certificate may speak for its
+    /// DE41 + DE42.
+    Terminal {
+        /// The connection.
+        conn: ConnId,
+        /// The terminal's group, by the registry.
+        group: GroupNo,
+        /// The message in canonical form.
+        message: Box<Fields>,
+        /// The card of DE2 or DE35, sealed. The partition fills it in; the shell passes `None`.
+        card: Option<Card>,
+    },
+    /// A terminal's connection is gone. Comes after the report of every action that was meant for it.
+    TerminalClosed {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A connection of an issuer link is open; sign-on comes next, where the link wants one.
+    LinkOpened {
+        /// The new connection.
+        link: LinkId,
+        /// Which configured link it belongs to.
+        number: LinkNo,
+    },
+    /// A message that a link connection carried.
+    Issuer {
+        /// The connection.
+        link: LinkId,
+        /// The message in canonical form.
+        message: Box<Fields>,
+    },
+    /// A link connection is gone. Comes after the report of every action that was meant for it.
+    LinkClosed {
+        /// The connection.
+        link: LinkId,
+    },
+    /// What became of a message that the core asked the shell to write.
+    Report {
+        /// Which.
+        action: ActionId,
+        /// Its fate.
+        report: Report,
+    },
+    /// The answer to [`crate::Action::Find`]: every movement that the journal knows under the query's key.
+    Found {
+        /// The query.
+        query: QueryId,
+        /// What was found, oldest first; `None` when the look-up could not be made (the terminal stays without an answer).
+        found: Option<Vec<Movement>>,
+    },
+    /// Whether new money requests are admitted (M6, M7): false while draining, while the journal has no reserve, on overload.
+    Admission(Admission),
+}
+
+/// Why new money requests are refused, or that they are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// New requests are taken.
+    Open,
+    /// The daemon is stopping: 96.
+    Draining,
+    /// The journal cannot promise room for outcomes and obligations: 96 (M6).
+    JournalFull,
+}
+
+/// What became of a write. TCP proves nothing more than that the kernel took the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The kernel took the last byte.
+    Written,
+    /// Not one byte reached the kernel (T3).
+    NotSent,
+    /// The kernel took some bytes, not the last one (T2).
+    Partial,
+    /// For a terminal: the connection was gone or withdrawn before the last byte was taken (T8).
+    Undeliverable,
+}

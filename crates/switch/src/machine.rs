@@ -1,0 +1,367 @@
+//! The switch as a value: inputs in, records and actions out.
+//!
+//! Two halves. [`State`] is durable and changes by records only; `Live` is what a process knows while it runs (connections,
+//! pending writes, timers) and is gone with it. A decision writes its record, which changes the state at once, and emits the
+//! actions that wait for it. What a crash may lose is therefore never a decision.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use iso8583::{Fields, ResponseCode, Stan};
+
+use crate::action::{Action, Note, Pending};
+use crate::binary::Damaged;
+use crate::calendar;
+use crate::config::Config;
+use crate::ids::{ActionId, ConnId, IssuerNo, LinkId, Lsn, MovementId, Now, QueryId};
+use crate::input::{Admission, Input};
+use crate::links::Connection;
+use crate::look_up::LookUps;
+use crate::movement::{Key, Movement, SentAs};
+use crate::record::{Entry, Record};
+use crate::refused::Refused;
+use crate::state::{Keep, State};
+
+/// A deadline and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// T1: no usable answer in time.
+    ResponseTimeout(MovementId),
+    /// T8: nobody asked again for an approval that could not be handed over.
+    GraceOver(MovementId),
+    /// C3: nothing confirmed or unwound it.
+    ConfirmDeadline(MovementId),
+    /// R3, R4: the next send of a reversal, or the end of waiting for its acknowledgement.
+    Reversal(MovementId),
+    /// The next echo of a link connection, or the end of waiting for its 0810.
+    Link(LinkId),
+}
+
+/// What one turn decided: records to make durable, in order, and actions that wait for them.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// The records; the first has the LSN after the newest before the turn.
+    pub records: Vec<Entry>,
+    /// The actions.
+    pub actions: Vec<Pending>,
+}
+
+/// A terminal's connection that waits for the answer of a movement.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) conn: ConnId,
+    pub(crate) echo: Box<Fields>,
+    pub(crate) since_ms: u64,
+}
+
+/// How the request of a movement went out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) link: LinkId,
+    pub(crate) asked_ms: u64,
+    /// The shell reported that the kernel took it, in part or whole.
+    pub(crate) left: bool,
+}
+
+/// How the reversal of a movement goes out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sending {
+    /// The numbers of the send that waits for its acknowledgement, and its connection.
+    pub(crate) in_flight: Option<(Stan, LinkId)>,
+    /// Sends in this process.
+    pub(crate) sends: u32,
+    /// Sends in this process under the deciding numbers.
+    pub(crate) deciding_sends: u32,
+    /// A send may have been made before this process began: the next is a repeat (K3).
+    pub(crate) sent_before: bool,
+    /// The same for the deciding numbers (R2, 94).
+    pub(crate) decided_before: bool,
+}
+
+/// What this process knows of an open movement beyond its records.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) waiter: Option<Waiter>,
+    pub(crate) request: Option<Request>,
+    /// When the original was written or its connection closed, or the restart: the horizon counts from here (R3).
+    pub(crate) horizon_from_ms: Option<u64>,
+    /// The newest answer while its report is awaited.
+    pub(crate) offered: Option<(ActionId, ConnId)>,
+    /// When the answer was handed, or the restart: the crossing margin counts from here (C1).
+    pub(crate) handed_ms: Option<u64>,
+    pub(crate) sending: Sending,
+    timer: Option<(u64, Timer)>,
+}
+
+/// What the report of an action is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    Offer(MovementId),
+    Request(MovementId),
+    Reversal(MovementId, Stan),
+}
+
+/// The money rules as one value. See the crate's documentation for how it is driven.
+#[derive(Debug)]
+pub struct Switch {
+    pub(crate) config: Arc<Config>,
+    pub(crate) state: State,
+    pub(crate) live: BTreeMap<MovementId, Live>,
+    timers: BTreeSet<(u64, Timer)>,
+    next_action: u64,
+    pub(crate) purposes: BTreeMap<ActionId, Purpose>,
+    /// Movements whose answer a terminal's connection waits for.
+    pub(crate) waiting: BTreeMap<ConnId, BTreeSet<MovementId>>,
+    pub(crate) connections: BTreeMap<LinkId, Connection>,
+    /// Reversals that are to be sent as soon as a connection and the window allow, oldest first (R6).
+    pub(crate) due: BTreeMap<IssuerNo, BTreeSet<MovementId>>,
+    /// Reversals that wait for their acknowledgement (R5).
+    pub(crate) unacknowledged: BTreeMap<IssuerNo, BTreeSet<MovementId>>,
+    pub(crate) admission: Admission,
+    pub(crate) refused: Refused,
+    pub(crate) look_ups: LookUps,
+}
+
+impl Switch {
+    /// A core without a past.
+    pub fn new(config: Config) -> Switch {
+        let state = State::new(keep(&config));
+        Switch::with(config, state)
+    }
+
+    /// A core as a snapshot left it. Records after [`Switch::lsn`] are to be replayed, then [`Switch::start`] comes.
+    ///
+    /// # Errors
+    /// The bytes are not a snapshot of this version.
+    pub fn restore(config: Config, snapshot: &[u8]) -> Result<Switch, Damaged> {
+        let state = State::restore(snapshot, keep(&config))?;
+        Ok(Switch::with(config, state))
+    }
+
+    fn with(config: Config, state: State) -> Switch {
+        Switch {
+            config: Arc::new(config),
+            state,
+            live: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            next_action: 1,
+            purposes: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            due: BTreeMap::new(),
+            unacknowledged: BTreeMap::new(),
+            admission: Admission::Open,
+            refused: Refused::default(),
+            look_ups: LookUps::default(),
+        }
+    }
+
+    /// The newest record that the state contains.
+    pub fn lsn(&self) -> Lsn {
+        self.state.lsn
+    }
+
+    /// Takes a record of the journal into the state: recovery, checkpoints, look-ups.
+    pub fn replay(&mut self, lsn: Lsn, entry: &Entry) {
+        self.state.apply(lsn, entry);
+    }
+
+    /// Appends the durable state; [`Switch::restore`] reads it. Holds cards only sealed.
+    pub fn snapshot(&self, out: &mut Vec<u8>) {
+        self.state.snapshot(out);
+    }
+
+    /// Takes one input and decides.
+    pub fn turn(&mut self, now: Now, input: Input, out: &mut Output) {
+        match input {
+            Input::Terminal { conn, group, message, card } => self.terminal_message(now, conn, group, message, card, out),
+            Input::TerminalClosed { conn } => self.terminal_closed(conn),
+            Input::LinkOpened { link, number } => self.link_opened(now, link, number, out),
+            Input::Issuer { link, message } => self.issuer_message(now, link, &message, out),
+            Input::LinkClosed { link } => self.link_closed(now, link, out),
+            Input::Report { action, report } => self.report(now, action, report, out),
+            Input::Found { query, found } => self.found(now, query, found, out),
+            Input::Admission(admission) => self.admission = admission,
+        }
+    }
+
+    /// When the next timer is due, on [`Now::uptime_ms`].
+    pub fn next_timeout(&self) -> Option<u64> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Fires every timer that is due.
+    pub fn expire(&mut self, now: Now, out: &mut Output) {
+        while let Some((at, timer)) = self.timers.first().copied() {
+            if at > now.uptime_ms {
+                return;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::ResponseTimeout(id) => self.response_timed_out(now, id, out),
+                Timer::GraceOver(id) => self.grace_over(now, id, out),
+                Timer::ConfirmDeadline(id) => self.confirm_deadline_passed(now, id, out),
+                Timer::Reversal(id) => self.reversal_timer(now, id, out),
+                Timer::Link(link) => self.link_timer(now, link, out),
+            }
+        }
+    }
+
+    // What every decision uses.
+
+    /// Writes a record: the state has it at once, the journal soon, the world after that.
+    pub(crate) fn write(&mut self, now: Now, record: Record, out: &mut Output) -> Lsn {
+        let entry = Entry { partition: self.config.partition, wall_ms: now.wall_ms, record };
+        let lsn = Lsn(self.state.lsn.0 + 1);
+        self.state.apply(lsn, &entry);
+        out.records.push(entry);
+        lsn
+    }
+
+    pub(crate) fn note(&self, note: Note, out: &mut Output) {
+        out.actions.push(Pending { after: Lsn(0), action: Action::Note(note) });
+    }
+
+    /// Says in which state a movement is now, and lets go of what only an open one needs.
+    pub(crate) fn settle(&mut self, id: MovementId, out: &mut Output) {
+        let Some(movement) = self.state.movements.get(&id) else { return };
+        let note = Note::State { id, rrn: movement.rrn, state: movement.state };
+        if movement.state.is_end() {
+            self.stop_sending(id);
+            self.stop_waiting(id);
+            self.clear_timer(id);
+            self.live.remove(&id);
+        }
+        self.note(note, out);
+    }
+
+    pub(crate) fn new_action(&mut self, purpose: Option<Purpose>) -> ActionId {
+        let id = ActionId(self.next_action);
+        self.next_action += 1;
+        if let Some(purpose) = purpose {
+            self.purposes.insert(id, purpose);
+        }
+        id
+    }
+
+    /// Sends an answer that waits for a record; `Lsn(0)` for one that concerns no key.
+    pub(crate) fn answer_terminal(&mut self, conn: ConnId, message: Box<Fields>, after: Lsn, out: &mut Output) {
+        let id = self.new_action(None);
+        out.actions.push(Pending { after, action: Action::ToTerminal { id, conn, message } });
+    }
+
+    pub(crate) fn movement(&self, id: MovementId) -> Option<&Movement> {
+        self.state.movements.get(&id)
+    }
+
+    pub(crate) fn live(&mut self, id: MovementId) -> &mut Live {
+        self.live.entry(id).or_default()
+    }
+
+    /// A movement has one timer at a time: its state says which.
+    pub(crate) fn set_timer(&mut self, id: MovementId, at_ms: u64, timer: Timer) {
+        self.clear_timer(id);
+        self.timers.insert((at_ms, timer));
+        self.live(id).timer = Some((at_ms, timer));
+    }
+
+    pub(crate) fn clear_timer(&mut self, id: MovementId) {
+        if let Some(timer) = self.live.get_mut(&id).and_then(|live| live.timer.take()) {
+            self.timers.remove(&timer);
+        }
+    }
+
+    pub(crate) fn set_link_timer(&mut self, link: LinkId, at_ms: u64) {
+        self.clear_link_timer(link);
+        self.timers.insert((at_ms, Timer::Link(link)));
+        if let Some(connection) = self.connections.get_mut(&link) {
+            connection.timer_ms = Some(at_ms);
+        }
+    }
+
+    pub(crate) fn clear_link_timer(&mut self, link: LinkId) {
+        if let Some(at_ms) = self.connections.get_mut(&link).and_then(|connection| connection.timer_ms.take()) {
+            self.timers.remove(&(at_ms, Timer::Link(link)));
+        }
+    }
+
+    /// Makes this connection the one that gets the answer (D1).
+    pub(crate) fn wait(&mut self, id: MovementId, waiter: Waiter) {
+        self.stop_waiting(id);
+        self.waiting.entry(waiter.conn).or_default().insert(id);
+        self.live(id).waiter = Some(waiter);
+    }
+
+    /// Nobody waits for this movement's answer any more; returns who did.
+    pub(crate) fn stop_waiting(&mut self, id: MovementId) -> Option<Waiter> {
+        let waiter = self.live.get_mut(&id)?.waiter.take()?;
+        if let Some(ids) = self.waiting.get_mut(&waiter.conn) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.waiting.remove(&waiter.conn);
+            }
+        }
+        Some(waiter)
+    }
+
+    /// Answers whoever waits for a movement, after its newest record, and counts it.
+    pub(crate) fn answer_waiter(&mut self, now: Now, id: MovementId, code: ResponseCode, out: &mut Output) {
+        let issuer_ms = self.issuer_ms(now, id);
+        let Some(waiter) = self.stop_waiting(id) else { return };
+        let Some(movement) = self.movement(id) else { return };
+        let (rrn, after) = (movement.rrn, movement.last_record);
+        let message = crate::message::answer(&waiter.echo, code, Some(movement), false);
+        let note = Note::Answered {
+            mti: waiter.echo.mti(),
+            code,
+            rrn: Some(rrn),
+            after_ms: now.uptime_ms.saturating_sub(waiter.since_ms),
+            issuer_ms,
+        };
+        self.answer_terminal(waiter.conn, message, after, out);
+        self.note(note, out);
+    }
+
+    pub(crate) fn issuer_ms(&self, now: Now, id: MovementId) -> u64 {
+        let request = self.live.get(&id).and_then(|live| live.request);
+        request.map_or(0, |request| now.uptime_ms.saturating_sub(request.asked_ms))
+    }
+
+    pub(crate) fn numbers(stan: Stan, now: Now) -> SentAs {
+        SentAs { stan, transmitted: calendar::transmitted(now.wall_ms) }
+    }
+
+    fn terminal_closed(&mut self, conn: ConnId) {
+        for id in self.waiting.remove(&conn).unwrap_or_default() {
+            if let Some(live) = self.live.get_mut(&id) {
+                live.waiter = None;
+            }
+        }
+        self.look_ups.forget_connection(conn);
+    }
+
+    /// The newest movement of a key and those before it, newest first.
+    pub(crate) fn of_key(&self, key: Key) -> impl Iterator<Item = &Movement> {
+        let range = (key, MovementId(0))..=(key, MovementId(u64::MAX));
+        self.state.by_key.range(range).rev().filter_map(|(_, id)| self.state.movements.get(id))
+    }
+
+    pub(crate) fn new_query(&mut self) -> QueryId {
+        let id = QueryId(self.next_action);
+        self.next_action += 1;
+        id
+    }
+}
+
+fn keep(config: &Config) -> Keep {
+    let late = config.links.values().map(|link| link.late_horizon_ms).max().unwrap_or(0);
+    let repeat = config.groups.values().map(|group| group.repeat_window_ms).max().unwrap_or(0);
+    Keep {
+        newest: config.dedup_keys,
+        // Twice, so that what a window still needs is in memory whenever the window is looked at.
+        younger_than_ms: late.max(repeat).saturating_mul(2),
+        tombstones_ms: config.tombstone_life_ms,
+    }
+}

@@ -1,0 +1,613 @@
+//! What a terminal sends: which message it is, whether its key is known, and what follows (M5, M7, D1-D4, T8, T10, C1).
+
+use alloc::boxed::Box;
+
+use iso8583::{Amount, Currency, Fields, ResponseCode, Stan, TerminalId};
+
+use crate::action::{Action, Note, Pending};
+use crate::calendar;
+use crate::card::Card;
+use crate::config::Group;
+use crate::ids::{ConnId, GroupNo, LinkId, LinkNo, Lsn, MovementId, Now};
+use crate::input::Admission;
+use crate::look_up::Arrival;
+use crate::machine::{Output, Purpose, Request, Switch, Timer, Waiter};
+use crate::message;
+use crate::movement::{Class, Evidence, Fingerprint, Key, Movement, Reason, Rule, StateKind, local_time};
+use crate::record::Record;
+use crate::table::{decide, takes};
+
+/// What is known of the key of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Nothing.
+    Nothing,
+    /// It was refused before an intent (M7).
+    Refused,
+    /// A reversal for it came first (D11).
+    Buried,
+    /// A look-up for it is pending.
+    LookingUp,
+    /// A movement within the window, or of the same local time, in this state.
+    Movement(StateKind),
+}
+
+#[cfg(test)]
+impl Known {
+    const ALL: [Known; 13] = [
+        Known::Nothing,
+        Known::Refused,
+        Known::Buried,
+        Known::LookingUp,
+        Known::Movement(StateKind::AwaitingIssuer),
+        Known::Movement(StateKind::AwaitingDelivery),
+        Known::Movement(StateKind::AwaitingConfirmation),
+        Known::Movement(StateKind::AwaitingReversalAck),
+        Known::Movement(StateKind::NeedsOperator),
+        Known::Movement(StateKind::Declined),
+        Known::Movement(StateKind::Confirmed),
+        Known::Movement(StateKind::Unwound),
+        Known::Movement(StateKind::Resolved),
+    ];
+}
+
+/// How the content compares with what is known under the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Same,
+    Other,
+}
+
+/// What is known beside the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    /// Nothing more.
+    Plain,
+    /// The terminal sent a reversal for it.
+    ReversalSeen,
+    /// A person has it only because its delivery is doubtful.
+    DeliveryDoubtful,
+}
+
+/// Whether a repeat came too late to be taken for an original that never arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Fresh,
+    /// A repeat (0101, 0201) whose own time lies before the repeat window.
+    OldRepeat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// A new transaction.
+    New,
+    /// Refused as before.
+    RefuseAgain,
+    /// 94: its reversal came first (D11).
+    Buried,
+    /// 94 and an exception: too old to be an original.
+    TooOld,
+    /// The one answer goes to its newest connection (D1).
+    Attach,
+    /// The stored answer, under its record (D2).
+    Replay,
+    /// The stored approval, by a record that makes it offered again (D2, T8).
+    OfferAgain,
+    /// 68 (D3).
+    Unwound,
+    /// 94 and an alarm (D4).
+    Conflict,
+}
+
+#[derive(Debug)]
+struct Row {
+    known: &'static [Known],
+    content: &'static [Content],
+    mark: &'static [Mark],
+    age: &'static [Age],
+    then: Decision,
+    rule: &'static str,
+}
+
+const ANY_MARK: &[Mark] = &[];
+const ANY_AGE: &[Age] = &[];
+const ANY_CONTENT: &[Content] = &[];
+const LIVE: &[Known] = &[Known::Movement(StateKind::AwaitingDelivery), Known::Movement(StateKind::AwaitingConfirmation)];
+
+/// Section 6, the rows for requests.
+#[rustfmt::skip]
+const ARRIVALS: &[Row] = &[
+    Row { known: &[Known::Nothing], content: ANY_CONTENT, mark: ANY_MARK, age: &[Age::Fresh], then: Decision::New, rule: "M1" },
+    Row { known: &[Known::Nothing], content: ANY_CONTENT, mark: ANY_MARK, age: &[Age::OldRepeat], then: Decision::TooOld, rule: "D11" },
+    Row { known: &[Known::Refused], content: ANY_CONTENT, mark: ANY_MARK, age: ANY_AGE, then: Decision::RefuseAgain, rule: "M7" },
+    Row { known: &[Known::Buried], content: ANY_CONTENT, mark: ANY_MARK, age: ANY_AGE, then: Decision::Buried, rule: "D11" },
+    Row { known: &[Known::LookingUp, Known::Movement(StateKind::AwaitingIssuer)], content: &[Content::Same], mark: &[Mark::Plain, Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Attach, rule: "D1" },
+    Row { known: LIVE, content: &[Content::Same], mark: &[Mark::Plain, Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::OfferAgain, rule: "D2" },
+    Row { known: &[Known::Movement(StateKind::Declined), Known::Movement(StateKind::Confirmed)], content: &[Content::Same], mark: &[Mark::Plain, Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Replay, rule: "D2" },
+    Row { known: &[Known::Movement(StateKind::NeedsOperator)], content: &[Content::Same], mark: &[Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Replay, rule: "D2" },
+    Row { known: &[Known::Movement(StateKind::NeedsOperator)], content: &[Content::Same], mark: &[Mark::Plain], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
+    Row { known: &[Known::Movement(StateKind::AwaitingReversalAck), Known::Movement(StateKind::Unwound), Known::Movement(StateKind::Resolved)], content: &[Content::Same], mark: &[Mark::Plain, Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
+    Row { known: &[Known::LookingUp, Known::Movement(StateKind::AwaitingIssuer), Known::Movement(StateKind::AwaitingDelivery), Known::Movement(StateKind::AwaitingConfirmation), Known::Movement(StateKind::AwaitingReversalAck), Known::Movement(StateKind::NeedsOperator), Known::Movement(StateKind::Declined), Known::Movement(StateKind::Confirmed), Known::Movement(StateKind::Unwound), Known::Movement(StateKind::Resolved)], content: &[Content::Same], mark: &[Mark::ReversalSeen], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
+    Row { known: &[Known::LookingUp, Known::Movement(StateKind::AwaitingIssuer), Known::Movement(StateKind::AwaitingDelivery), Known::Movement(StateKind::AwaitingConfirmation), Known::Movement(StateKind::AwaitingReversalAck), Known::Movement(StateKind::NeedsOperator), Known::Movement(StateKind::Declined), Known::Movement(StateKind::Confirmed), Known::Movement(StateKind::Unwound), Known::Movement(StateKind::Resolved)], content: &[Content::Other], mark: ANY_MARK, age: ANY_AGE, then: Decision::Conflict, rule: "D4" },
+];
+
+fn arrival(known: Known, content: Content, mark: Mark, age: Age) -> &'static Row {
+    decide(ARRIVALS, |row| matches(row, known, content, mark, age))
+}
+
+fn matches(row: &Row, known: Known, content: Content, mark: Mark, age: Age) -> bool {
+    takes(row.known, known) && takes(row.content, content) && takes(row.mark, mark) && takes(row.age, age)
+}
+
+/// The parts of a money request that every decision needs.
+struct MoneyRequest {
+    key: Key,
+    fingerprint: Fingerprint,
+    local_time: Option<[u8; 10]>,
+}
+
+impl Switch {
+    pub(crate) fn terminal_message(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        group: GroupNo,
+        message: Box<Fields>,
+        card: Option<Card>,
+        out: &mut Output,
+    ) {
+        let arrival = Arrival { conn, group, message, card, looked_up: false, at_ms: now.uptime_ms };
+        let mti = arrival.message.mti();
+        if mti.is_response() {
+            // An answer from a terminal answers nothing that was asked.
+            return;
+        }
+        match (Class::of(mti), mti.as_bytes()) {
+            (Some(class), _) => self.money_request(now, class, arrival, out),
+            (None, b"0400" | b"0401" | b"0420" | b"0421") => self.terminal_reversal(now, arrival, out),
+            (None, b"0800" | b"0801" | b"0820" | b"0821") => {
+                let answer = message::network_answer(&arrival.message, ResponseCode::APPROVED);
+                self.answer_terminal(conn, answer, Lsn(0), out);
+                self.note(answered(now, &arrival, ResponseCode::APPROVED, None), out);
+            }
+            (None, _) => self.refuse(now, &arrival, None, ResponseCode::INVALID_TRANSACTION, out),
+        }
+    }
+
+    pub(crate) fn money_request(&mut self, now: Now, class: Class, arrival: Arrival, out: &mut Output) {
+        let request = match read(class, &arrival) {
+            Ok(request) => request,
+            Err(code) => return self.refuse(now, &arrival, None, code, out),
+        };
+        let config = self.config.clone();
+        let group = config.group(arrival.group);
+        let (known, movement) = self.known(now, &request, group);
+        let (content, mark) = match movement.and_then(|id| self.movement(id)) {
+            Some(movement) => (compare(&movement.fingerprint, &request.fingerprint), mark(movement)),
+            None => (self.compare_pending(&request), Mark::Plain),
+        };
+        let own_age_ms = own_age_ms(now, &arrival.message, group);
+        let repeat = arrival.message.mti().is_repeat();
+        let too_old = repeat && own_age_ms.is_some_and(|age_ms| age_ms >= group.repeat_window_ms);
+        if known == Known::Nothing
+            && !arrival.looked_up
+            && self.state.let_go
+            && (repeat || own_age_ms.is_some_and(|age| age >= group.repeat_window_ms))
+        {
+            return self.look_up(now, request.key.stan, request.key.terminal, Some(class), arrival, out);
+        }
+        let row = self::arrival(known, content, mark, if too_old { Age::OldRepeat } else { Age::Fresh });
+        if row.then != Decision::New {
+            let rrn = movement.and_then(|id| self.movement(id)).map(|movement| movement.rrn);
+            self.note(Note::Decided { rule: row.rule, rrn }, out);
+        }
+        match (row.then, movement) {
+            (Decision::New, _) => self.new_movement(now, request, arrival, out),
+            (Decision::RefuseAgain, _) => {
+                let code = self.refused.code(request.key, now.uptime_ms).unwrap_or(ResponseCode::SYSTEM_MALFUNCTION);
+                self.refuse(now, &arrival, None, code, out);
+            }
+            (Decision::Buried, _) => {
+                let after = self.tombstone(now, &request).map_or(Lsn(0), |(_, record)| record);
+                self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, after, out);
+            }
+            (Decision::TooOld, _) => {
+                let Key { terminal, stan, .. } = request.key;
+                let after = self.exception(now, Rule::D11, terminal, stan, None, out);
+                self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, after, out);
+            }
+            (Decision::Conflict, Some(id)) => {
+                let Key { terminal, stan, .. } = request.key;
+                let after = self.exception(now, Rule::D4, terminal, stan, Some(id), out);
+                self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, after, out);
+            }
+            (Decision::Attach, Some(id)) => {
+                let echo = message::echo_of(&arrival.message, group.echo_pan);
+                self.wait(id, Waiter { conn: arrival.conn, echo, since_ms: arrival.at_ms });
+            }
+            (Decision::Attach, None) => {
+                if let Some(waiting) = self.look_ups.waiting_for(request.key) {
+                    *waiting = arrival;
+                }
+            }
+            (Decision::OfferAgain, Some(id)) => self.offer_again(now, id, &arrival, out),
+            (Decision::Replay, Some(id)) => self.replay_answer(now, id, &arrival, out),
+            (Decision::Unwound, Some(id)) => {
+                let Some((rrn, after)) = self.movement(id).map(|m| (m.rrn, m.last_record)) else { return };
+                let answer = message::answer(
+                    &message::echo_of(&arrival.message, group.echo_pan),
+                    ResponseCode::RESPONSE_TOO_LATE,
+                    self.movement(id),
+                    false,
+                );
+                self.answer_terminal(arrival.conn, answer, after, out);
+                self.note(answered(now, &arrival, ResponseCode::RESPONSE_TOO_LATE, Some(rrn)), out);
+            }
+            // Another content while the first is looked up: the first is untouched (D4).
+            (Decision::Conflict | Decision::OfferAgain | Decision::Replay | Decision::Unwound, None) => {
+                self.refuse(now, &arrival, None, ResponseCode::DUPLICATE, out);
+            }
+        }
+    }
+
+    /// What is known of a key, and the movement that it is known by.
+    fn known(&mut self, now: Now, request: &MoneyRequest, group: &Group) -> (Known, Option<MovementId>) {
+        let known = self.of_key(request.key).find(|movement| {
+            let within_window = now.wall_ms.saturating_sub(movement.begun_wall_ms) < group.repeat_window_ms;
+            within_window || (request.local_time.is_some() && movement.local_time == request.local_time)
+        });
+        if let Some(movement) = known {
+            return (Known::Movement(movement.state), Some(movement.id));
+        }
+        if self.look_ups.waiting_for(request.key).is_some() {
+            return (Known::LookingUp, None);
+        }
+        if self.tombstone(now, request).is_some() {
+            return (Known::Buried, None);
+        }
+        if self.refused.code(request.key, now.uptime_ms).is_some() {
+            return (Known::Refused, None);
+        }
+        (Known::Nothing, None)
+    }
+
+    fn compare_pending(&mut self, request: &MoneyRequest) -> Content {
+        let pending = self.look_ups.waiting_for(request.key).and_then(|arrival| read(request.key.class, arrival).ok());
+        pending.map_or(Content::Same, |pending| compare(&pending.fingerprint, &request.fingerprint))
+    }
+
+    /// The tombstone that refuses this request (D11), with its record.
+    fn tombstone(&self, now: Now, request: &MoneyRequest) -> Option<(u64, Lsn)> {
+        let Key { terminal, stan, class } = request.key;
+        let tombstone = self.state.tombstones.get(&(terminal, stan))?;
+        let of_class = tombstone.class.is_none_or(|buried| buried == class);
+        let alive = now.wall_ms.saturating_sub(tombstone.wall_ms) < self.config.tombstone_life_ms;
+        (of_class && alive).then_some((tombstone.wall_ms, tombstone.record))
+    }
+
+    /// A transaction that was not there before. What it says of the terminal's earlier ones comes first (T10, C1).
+    fn new_movement(&mut self, now: Now, request: MoneyRequest, arrival: Arrival, out: &mut Output) {
+        self.judge_earlier(now, &request, &arrival, out);
+        let refusal = match self.admission {
+            Admission::Open => None,
+            Admission::Draining | Admission::JournalFull => Some(ResponseCode::SYSTEM_MALFUNCTION),
+        };
+        if let Some(code) = refusal {
+            return self.refuse(now, &arrival, Some(request.key), code, out);
+        }
+        let route = pan_digits(&arrival.message).and_then(|pan| self.config.route(pan));
+        let connection = route.and_then(|issuer| self.connection_for_request(issuer));
+        let numbered = connection.and_then(|(link, number)| {
+            let late_horizon_ms = self.config.link(number).late_horizon_ms;
+            Some((link, number, self.state.free_stan(number, late_horizon_ms, now.wall_ms)?))
+        });
+        let Some((link, number, stan)) = numbered else {
+            return self.refuse(now, &arrival, Some(request.key), ResponseCode::ISSUER_UNAVAILABLE, out);
+        };
+        self.intend(now, request, arrival, (link, number, stan), out);
+    }
+
+    /// M1: the intent first, then the request that waits for it.
+    fn intend(
+        &mut self,
+        now: Now,
+        request: MoneyRequest,
+        arrival: Arrival,
+        (link, number, stan): (LinkId, LinkNo, Stan),
+        out: &mut Output,
+    ) {
+        let config = self.config.clone();
+        let id = MovementId(self.state.next_id);
+        let message = &arrival.message;
+        let movement = Movement {
+            id,
+            rrn: self.new_rrn(now, id, message),
+            key: request.key,
+            group: arrival.group,
+            fingerprint: request.fingerprint,
+            card: arrival.card,
+            link: number,
+            sent_as: Switch::numbers(stan, now),
+            local_time: request.local_time,
+            terminal_transmitted: message.get(7).and_then(|digits| digits.try_into().ok()),
+            entry_mode: message.get(22).and_then(|digits| digits.try_into().ok()),
+            condition: message.get(25).and_then(|digits| digits.try_into().ok()),
+            acquirer: message.text(32).map(Into::into),
+            begun_wall_ms: now.wall_ms,
+            state: StateKind::AwaitingIssuer,
+            since_wall_ms: now.wall_ms,
+            answer: None,
+            evidence: Evidence::None,
+            obligation: None,
+            confirmed: None,
+            operator_rule: None,
+            reversal_seen: false,
+            contested: false,
+            last_record: Lsn(0),
+        };
+        let to_issuer = message::request(message, &movement);
+        let after = self.write(now, Record::Intent { movement }, out);
+        let action = self.new_action(Some(Purpose::Request(id)));
+        out.actions.push(Pending { after, action: Action::ToIssuer { id: action, link, message: to_issuer, card: None } });
+        if let Some(connection) = self.connections.get_mut(&link) {
+            connection.requests.insert(id);
+        }
+        self.live(id).request = Some(Request { link, asked_ms: now.uptime_ms, left: false });
+        let echo = message::echo_of(message, config.group(arrival.group).echo_pan);
+        self.wait(id, Waiter { conn: arrival.conn, echo, since_ms: arrival.at_ms });
+        self.set_timer(id, now.uptime_ms + config.link(number).response_timeout_ms, Timer::ResponseTimeout(id));
+        self.settle(id, out);
+    }
+
+    /// T10: an earlier request of a serial terminal that still awaits the issuer was abandoned. C1: an earlier approval of a
+    /// terminal that reverses first, handed long enough ago, was received.
+    fn judge_earlier(&mut self, now: Now, request: &MoneyRequest, arrival: &Arrival, out: &mut Output) {
+        let config = self.config.clone();
+        let group = config.group(arrival.group);
+        if !group.serial {
+            return;
+        }
+        let earlier: alloc::vec::Vec<MovementId> =
+            self.state.open_of_terminal.get(&request.key.terminal).into_iter().flatten().copied().collect();
+        for id in earlier {
+            let Some(movement) = self.movement(id) else { continue };
+            let proved = matches!(movement.evidence, Evidence::Handed | Evidence::Seen | Evidence::Unknown);
+            let handed_ms = self.live.get(&id).and_then(|live| live.handed_ms);
+            let past_margin = handed_ms.is_some_and(|at_ms| now.uptime_ms >= at_ms + group.crossing_margin_ms);
+            match movement.state {
+                StateKind::AwaitingIssuer => {
+                    // Its answer is never delivered: whoever waited is told nothing more.
+                    self.stop_waiting(id);
+                    self.oblige(now, id, Rule::T10, Reason::Unspecified, out);
+                }
+                StateKind::AwaitingConfirmation if group.reverses_first && proved && past_margin && !movement.contested => {
+                    self.confirm(now, id, crate::movement::ConfirmedBy::LaterRequest, Rule::C1, out);
+                }
+                StateKind::AwaitingConfirmation
+                | StateKind::AwaitingDelivery
+                | StateKind::AwaitingReversalAck
+                | StateKind::NeedsOperator
+                | StateKind::Declined
+                | StateKind::Confirmed
+                | StateKind::Unwound
+                | StateKind::Resolved => {}
+            }
+        }
+    }
+
+    /// A refusal before any intent: no record, and the key stays refused (M7).
+    pub(crate) fn refuse(&mut self, now: Now, arrival: &Arrival, key: Option<Key>, code: ResponseCode, out: &mut Output) {
+        if let Some(key) = key {
+            let window_ms = self.config.group(arrival.group).repeat_window_ms;
+            self.refused.remember(key, code, now.uptime_ms + window_ms);
+        }
+        self.refuse_after(now, arrival, code, Lsn(0), out);
+    }
+
+    fn refuse_after(&mut self, now: Now, arrival: &Arrival, code: ResponseCode, after: Lsn, out: &mut Output) {
+        let echo = message::echo_of(&arrival.message, self.config.group(arrival.group).echo_pan);
+        self.answer_terminal(arrival.conn, message::answer(&echo, code, None, false), after, out);
+        self.note(answered(now, arrival, code, None), out);
+    }
+
+    /// A durable entry for a person, with its alarm.
+    pub(crate) fn exception(
+        &mut self,
+        now: Now,
+        rule: Rule,
+        terminal: TerminalId,
+        stan: Stan,
+        id: Option<MovementId>,
+        out: &mut Output,
+    ) -> Lsn {
+        let lsn = self.write(now, Record::Exception { rule, terminal, stan, id }, out);
+        let rrn = id.and_then(|id| self.movement(id)).map(|movement| movement.rrn);
+        self.note(Note::Exception { rule: rule.name(), rrn }, out);
+        lsn
+    }
+
+    /// The terminal's RRN if it sent one that is free, else YDDD, the partition and the movement's number in base 36.
+    fn new_rrn(&self, now: Now, id: MovementId, message: &Fields) -> iso8583::Rrn {
+        let own = message.get(37).and_then(|text| iso8583::Rrn::try_from(text).ok());
+        if let Some(rrn) = own.filter(|rrn| !self.state.by_rrn.contains_key(rrn)) {
+            return rrn;
+        }
+        const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        let mut text = [b'0'; 12];
+        text[..4].copy_from_slice(&calendar::year_day(now.wall_ms));
+        text[4] = DIGITS[usize::from(self.config.partition) % 36];
+        // A terminal may have sent, as its own, the number that is next here: then the counter's upper part moves on.
+        let mut number = id.0;
+        loop {
+            let mut rest = number;
+            for place in text[5..].iter_mut().rev() {
+                *place = DIGITS[(rest % 36) as usize];
+                rest /= 36;
+            }
+            match iso8583::Rrn::try_from(&text[..]) {
+                Ok(rrn) if !self.state.by_rrn.contains_key(&rrn) => return rrn,
+                Ok(_) => number += 36u64.pow(6),
+                Err(_) => unreachable!("twelve letters and digits are an RRN"),
+            }
+        }
+    }
+}
+
+pub(crate) fn answered(now: Now, arrival: &Arrival, code: ResponseCode, rrn: Option<iso8583::Rrn>) -> Note {
+    let after_ms = now.uptime_ms.saturating_sub(arrival.at_ms);
+    Note::Answered { mti: arrival.message.mti(), code, rrn, after_ms, issuer_ms: 0 }
+}
+
+/// DE41 + DE42 of a message.
+pub(crate) fn terminal_of(message: &Fields) -> Option<TerminalId> {
+    TerminalId::new(message.get(41)?, message.get(42)?).ok()
+}
+
+/// DE4 with DE49.
+pub(crate) fn amount_of(message: &Fields) -> Option<Amount> {
+    let currency = Currency::try_from(message.get(49)?).ok()?;
+    Amount::from_digits(message.get(4)?, currency).ok()
+}
+
+/// The PAN of DE2, or of track 2.
+pub fn pan_digits(message: &Fields) -> Option<&str> {
+    message.text(2).or_else(|| message.text(35)?.split(['=', 'D']).next()).filter(|pan| !pan.is_empty())
+}
+
+fn read(class: Class, arrival: &Arrival) -> Result<MoneyRequest, ResponseCode> {
+    let message = &arrival.message;
+    let format = ResponseCode::FORMAT_ERROR;
+    let terminal = terminal_of(message).ok_or(format)?;
+    let stan = message.get(11).and_then(|digits| Stan::try_from(digits).ok()).ok_or(format)?;
+    let processing_code: [u8; 6] = message.get(3).and_then(|digits| digits.try_into().ok()).ok_or(format)?;
+    let amount = amount_of(message).ok_or(format)?;
+    let card = arrival.card.ok_or(format)?;
+    // Debits and holds only: voids, refunds and inquiries have rules of their own.
+    if !matches!(&processing_code[..2], b"00" | b"01" | b"03" | b"09") {
+        return Err(ResponseCode::INVALID_TRANSACTION);
+    }
+    if amount.minor() == 0 {
+        return Err(ResponseCode::INVALID_AMOUNT);
+    }
+    let mut references = Fnv::default();
+    for de in [54, 37, 38, 61, 90] {
+        references.field(message.get(de));
+    }
+    references.field(message.get(60).map(|value| &value[..value.len().min(2)]));
+    let fingerprint =
+        Fingerprint { processing_code, amount, card: Some(card.hmac), references: references.0, chip: chip(message) };
+    Ok(MoneyRequest { key: Key { terminal, stan, class }, fingerprint, local_time: local_time(message) })
+}
+
+/// FNV-1a: small, and enough to tell a terminal's own messages apart.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// An absent field differs from an empty one, and where a field ends counts.
+    fn field(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(value) => {
+                self.bytes(&[1]);
+                self.bytes(&(value.len() as u64).to_le_bytes());
+                self.bytes(value);
+            }
+            None => self.bytes(&[0]),
+        }
+    }
+}
+
+/// 9F36 and 9F37 of DE55: the chip's counter and its unpredictable number.
+fn chip(message: &Fields) -> Option<u64> {
+    let mut data = message.get(55)?;
+    let mut fnv = Fnv::default();
+    let mut seen = false;
+    while let Some((tag, value, rest)) = next_tag(data) {
+        if tag == 0x9f36 || tag == 0x9f37 {
+            fnv.field(Some(value));
+            seen = true;
+        }
+        data = rest;
+    }
+    seen.then_some(fnv.0)
+}
+
+/// One BER-TLV element with a tag of one or two bytes and a length of one to three.
+fn next_tag(data: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let (&first, mut rest) = data.split_first()?;
+    let mut tag = u16::from(first);
+    if first & 0x1f == 0x1f {
+        let (&second, after) = rest.split_first()?;
+        tag = tag << 8 | u16::from(second);
+        rest = after;
+    }
+    let (&length, mut rest) = rest.split_first()?;
+    let mut len = usize::from(length);
+    if length & 0x80 != 0 {
+        let count = usize::from(length & 0x7f);
+        if count == 0 || count > 2 || rest.len() < count {
+            return None;
+        }
+        len = rest[..count].iter().fold(0, |len, byte| len << 8 | usize::from(*byte));
+        rest = &rest[count..];
+    }
+    (rest.len() >= len).then(|| (tag, &rest[..len], &rest[len..]))
+}
+
+fn compare(held: &Fingerprint, arrived: &Fingerprint) -> Content {
+    if held == arrived { Content::Same } else { Content::Other }
+}
+
+fn mark(movement: &Movement) -> Mark {
+    let doubtful = matches!(movement.operator_rule, Some(Rule::K2 | Rule::C3));
+    match (movement.reversal_seen, doubtful) {
+        (true, _) => Mark::ReversalSeen,
+        (false, true) => Mark::DeliveryDoubtful,
+        (false, false) => Mark::Plain,
+    }
+}
+
+/// How long ago the terminal made this message, by its own word: DE12 + DE13, and DE7.
+fn own_age_ms(now: Now, message: &Fields, group: &Group) -> Option<u64> {
+    let offset_ms = i64::from(group.utc_offset_minutes) * 60_000;
+    let local = local_time(message).and_then(|time_date| {
+        let mut month_first = [0; 10];
+        month_first[..4].copy_from_slice(&time_date[6..]);
+        month_first[4..].copy_from_slice(&time_date[..6]);
+        calendar::age_ms(now.wall_ms.saturating_add_signed(offset_ms), &month_first)
+    });
+    let transmitted =
+        message.get(7).and_then(|digits| digits.try_into().ok()).and_then(|digits| calendar::age_ms(now.wall_ms, digits));
+    local.max(transmitted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::assert_one_row;
+
+    #[test]
+    fn every_arrival_matches_exactly_one_row() {
+        for known in Known::ALL {
+            for content in [Content::Same, Content::Other] {
+                for mark in [Mark::Plain, Mark::ReversalSeen, Mark::DeliveryDoubtful] {
+                    for age in [Age::Fresh, Age::OldRepeat] {
+                        let what = (known, content, mark, age);
+                        assert_one_row(ARRIVALS, &what, |row| matches(row, known, content, mark, age));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! A terminal's own reversal: which of its transactions it means, and what follows (D7-D12).
+
+use iso8583::{Amount, Fields, ResponseCode, Rrn, Stan, TerminalId};
+
+use crate::action::Note;
+use crate::answer::card_agrees;
+use crate::ids::{Lsn, MovementId, Now};
+use crate::look_up::Arrival;
+use crate::machine::{Output, Switch};
+use crate::message;
+use crate::movement::{Class, Movement, Reason, Rule, StateKind, local_time};
+use crate::record::Record;
+use crate::request::{amount_of, answered, terminal_of};
+use crate::table::{decide, takes};
+
+/// How a reversal differs from the movement that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Differs {
+    No,
+    Amount,
+    /// The card differs, or it cannot be told which of several is meant.
+    Which,
+}
+
+/// How far an issuer is involved: what a person's case still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// No approval, or a reversal was under way.
+    Nothing,
+    /// An approval, and no reversal under way.
+    Approval,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// An obligation, then 00 (D7, D8).
+    Reverse(Rule),
+    /// 00, kept as evidence (D9, D10).
+    Keep(Rule),
+    /// A person decides; 64 or 00 (D12).
+    Operator(ResponseCode),
+}
+
+#[derive(Debug)]
+struct Row {
+    state: &'static [StateKind],
+    held: &'static [Held],
+    differs: &'static [Differs],
+    then: Decision,
+}
+
+use StateKind as S;
+
+const ANY_HELD: &[Held] = &[];
+const ANY: &[Differs] = &[];
+const ENDED_OR_OWED: &[StateKind] = &[S::AwaitingReversalAck, S::Unwound, S::Resolved];
+
+/// Section 6, the rows for reversals whose original is known.
+#[rustfmt::skip]
+const REVERSALS: &[Row] = &[
+    Row { state: &[S::AwaitingIssuer, S::AwaitingDelivery], held: ANY_HELD, differs: &[Differs::No], then: Decision::Reverse(Rule::D7) },
+    Row { state: &[S::AwaitingConfirmation, S::Confirmed], held: ANY_HELD, differs: &[Differs::No], then: Decision::Reverse(Rule::D8) },
+    Row { state: &[S::NeedsOperator], held: &[Held::Approval], differs: &[Differs::No], then: Decision::Reverse(Rule::D8) },
+    Row { state: &[S::NeedsOperator], held: &[Held::Nothing], differs: ANY, then: Decision::Keep(Rule::D10) },
+    Row { state: &[S::Declined], held: ANY_HELD, differs: ANY, then: Decision::Keep(Rule::D9) },
+    Row { state: ENDED_OR_OWED, held: ANY_HELD, differs: ANY, then: Decision::Keep(Rule::D10) },
+    Row { state: &[S::AwaitingIssuer, S::AwaitingDelivery, S::AwaitingConfirmation, S::Confirmed], held: ANY_HELD, differs: &[Differs::Amount], then: Decision::Operator(ResponseCode::ORIGINAL_AMOUNT_WRONG) },
+    Row { state: &[S::AwaitingIssuer, S::AwaitingDelivery, S::AwaitingConfirmation, S::Confirmed], held: ANY_HELD, differs: &[Differs::Which], then: Decision::Operator(ResponseCode::APPROVED) },
+    Row { state: &[S::NeedsOperator], held: &[Held::Approval], differs: &[Differs::Amount], then: Decision::Operator(ResponseCode::ORIGINAL_AMOUNT_WRONG) },
+    Row { state: &[S::NeedsOperator], held: &[Held::Approval], differs: &[Differs::Which], then: Decision::Operator(ResponseCode::APPROVED) },
+];
+
+fn matches(row: &Row, state: StateKind, held: Held, differs: Differs) -> bool {
+    takes(row.state, state) && takes(row.held, held) && takes(row.differs, differs)
+}
+
+/// What a reversal says of its original.
+struct Reference {
+    terminal: TerminalId,
+    stan: Stan,
+    class: Option<Class>,
+    transmitted: Option<[u8; 10]>,
+    rrn: Option<Rrn>,
+    approval: Option<[u8; 6]>,
+    local_time: Option<[u8; 10]>,
+    amount: Option<Amount>,
+    /// DE95 keeps a part: what remains, in minor units (D13's message; its amount differs from a full reversal's).
+    remains_minor: u64,
+}
+
+impl Reference {
+    /// The original by DE90, else DE61, else the message's own DE11 (section 6).
+    fn read(message: &Fields) -> Option<Reference> {
+        let by_original = message.get(90).filter(|original| original.len() == 42 && original[4..10] != *b"000000");
+        let by_batch = message.get(61).filter(|original| original.len() >= 12);
+        let stan = match (by_original, by_batch) {
+            (Some(original), _) => &original[4..10],
+            (None, Some(original)) => &original[6..12],
+            (None, None) => message.get(11)?,
+        };
+        let class = by_original.and_then(|original| iso8583::Mti::try_from(&original[..4]).ok()).and_then(Class::of);
+        let transmitted: Option<[u8; 10]> = by_original.and_then(|original| original[10..20].try_into().ok());
+        let remains = message.get(95).and_then(|text| core::str::from_utf8(text.get(..12)?).ok()?.parse().ok());
+        Some(Reference {
+            terminal: terminal_of(message)?,
+            stan: Stan::try_from(stan).ok()?,
+            class,
+            transmitted: transmitted.filter(|digits| *digits != [b'0'; 10]),
+            rrn: message.get(37).and_then(|text| Rrn::try_from(text).ok()),
+            approval: message.get(38).and_then(|text| text.try_into().ok()),
+            local_time: local_time(message),
+            amount: amount_of(message),
+            remains_minor: remains.unwrap_or(0),
+        })
+    }
+
+    /// Nothing that identifies a transaction contradicts this one. DE12 and DE13 can be the reversal's own: they prove, and
+    /// never contradict.
+    fn can_mean(&self, movement: &Movement) -> bool {
+        let approval = movement.answer.as_ref().and_then(|held| held.approval);
+        agrees(self.rrn, Some(movement.rrn))
+            && agrees(self.approval, approval)
+            && agrees(self.transmitted, movement.terminal_transmitted)
+    }
+
+    /// RRN, approval code or the original's time name this very transaction.
+    fn proves(&self, movement: &Movement) -> bool {
+        let approval = movement.answer.as_ref().and_then(|held| held.approval);
+        names(self.rrn, Some(movement.rrn))
+            || names(self.approval, approval)
+            || names(self.transmitted, movement.terminal_transmitted)
+            || names(self.local_time, movement.local_time)
+    }
+
+    /// The amount is the requested or the approved one, and all of it is to be undone.
+    fn amount_fits(&self, movement: &Movement) -> bool {
+        let asked = movement.fingerprint.amount;
+        self.remains_minor == 0 && self.amount.is_none_or(|amount| amount == asked || amount == movement.amount())
+    }
+}
+
+fn agrees<T: PartialEq>(carried: Option<T>, held: Option<T>) -> bool {
+    carried.is_none() || held.is_none() || carried == held
+}
+
+fn names<T: PartialEq>(carried: Option<T>, held: Option<T>) -> bool {
+    carried.is_some() && carried == held
+}
+
+/// Which movement a reversal means.
+enum Original {
+    None,
+    One(MovementId, Differs),
+}
+
+impl Switch {
+    pub(crate) fn terminal_reversal(&mut self, now: Now, arrival: Arrival, out: &mut Output) {
+        let Some(reference) = Reference::read(&arrival.message) else {
+            return self.refuse(now, &arrival, None, ResponseCode::FORMAT_ERROR, out);
+        };
+        // A request that waits for a look-up will not become an intent any more (section 6).
+        if self.look_ups.cancel(reference.terminal, reference.stan, reference.class) {
+            return self.bury(now, &arrival, &reference, out);
+        }
+        match self.original(now, &arrival, &reference) {
+            Original::One(id, differs) => self.reverse_known(now, id, differs, &arrival, out),
+            Original::None if self.state.let_go && !arrival.looked_up => {
+                self.look_up(now, reference.stan, reference.terminal, None, arrival, out);
+            }
+            Original::None => self.bury(now, &arrival, &reference, out),
+        }
+    }
+
+    /// The candidates that nothing contradicts; of those the newest, if it is recent or proved. What is left but cannot be
+    /// told apart, or differs in amount or card, is named with the difference (D12).
+    fn original(&self, now: Now, arrival: &Arrival, reference: &Reference) -> Original {
+        let window_ms = self.config.group(arrival.group).repeat_window_ms;
+        let classes: &[Class] = match reference.class {
+            Some(Class::Authorisation) => &[Class::Authorisation],
+            Some(Class::Financial) => &[Class::Financial],
+            None => &[Class::Authorisation, Class::Financial],
+        };
+        let mut candidates: alloc::vec::Vec<&Movement> = classes
+            .iter()
+            .flat_map(|class| {
+                self.of_key(crate::movement::Key { terminal: reference.terminal, stan: reference.stan, class: *class })
+            })
+            .filter(|movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < self.config.reversal_lookback_ms)
+            .filter(|movement| reference.can_mean(movement))
+            .collect();
+        candidates.sort_by_key(|movement| core::cmp::Reverse(movement.id));
+        let recent = |movement: &Movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < window_ms;
+        let nearby = |movement: &&&Movement| recent(movement) || reference.proves(movement);
+        let fits = |movement: &&&Movement| reference.amount_fits(movement) && card_fits(movement, arrival);
+
+        let fitting: alloc::vec::Vec<&&Movement> = candidates.iter().filter(nearby).filter(fits).collect();
+        if let Some(newest) = fitting.first() {
+            let proved = reference.proves(newest);
+            let two_classes = fitting.iter().any(|other| other.key.class != newest.key.class);
+            let unproved_contest = newest.contested && !proves_which(newest, reference, arrival);
+            let unclear = (two_classes && !proved) || unproved_contest;
+            return Original::One(newest.id, if unclear { Differs::Which } else { Differs::No });
+        }
+        if let Some(differing) = candidates.iter().find(|movement| nearby(&movement)) {
+            let amount = !reference.amount_fits(differing);
+            return Original::One(differing.id, if amount { Differs::Amount } else { Differs::Which });
+        }
+        // An older one on STAN and amount alone is not enough to reverse, and too much to bury.
+        match candidates.iter().find(fits) {
+            Some(older) => Original::One(older.id, Differs::Which),
+            None => Original::None,
+        }
+    }
+
+    fn reverse_known(&mut self, now: Now, id: MovementId, differs: Differs, arrival: &Arrival, out: &mut Output) {
+        let Some(movement) = self.movement(id) else { return };
+        let held = if movement.approval_held() && movement.obligation.is_none() { Held::Approval } else { Held::Nothing };
+        let state = movement.state;
+        let row = decide(REVERSALS, |row| matches(row, state, held, differs));
+        let code = match row.then {
+            Decision::Reverse(rule) => {
+                self.note_decided(rule.name(), id, out);
+                // Nothing more is sent for the original: whoever waits for it is not answered (D7).
+                self.stop_waiting(id);
+                self.oblige(now, id, rule, Reason::CustomerCancel, out);
+                ResponseCode::APPROVED
+            }
+            Decision::Keep(rule) => {
+                self.note_decided(rule.name(), id, out);
+                self.write(now, Record::ReversalSeen { id }, out);
+                ResponseCode::APPROVED
+            }
+            Decision::Operator(code) => {
+                self.note_decided(Rule::D12.name(), id, out);
+                self.leave_to_operator(now, id, Rule::D12, out);
+                code
+            }
+        };
+        let after = self.movement(id).map_or(Lsn(0), |movement| movement.last_record);
+        self.answer_reversal(now, arrival, code, Some(id), after, out);
+    }
+
+    /// D11: nothing to reverse, and nothing that could come later will be executed.
+    fn bury(&mut self, now: Now, arrival: &Arrival, reference: &Reference, out: &mut Output) {
+        let Reference { terminal, stan, class, amount, .. } = *reference;
+        let after = self.write(now, Record::Tombstone { terminal, stan, class, amount }, out);
+        self.note(Note::Decided { rule: Rule::D11.name(), rrn: None }, out);
+        self.answer_reversal(now, arrival, ResponseCode::APPROVED, None, after, out);
+    }
+
+    fn answer_reversal(
+        &mut self,
+        now: Now,
+        arrival: &Arrival,
+        code: ResponseCode,
+        id: Option<MovementId>,
+        after: Lsn,
+        out: &mut Output,
+    ) {
+        let echo = message::echo_of(&arrival.message, self.config.group(arrival.group).echo_pan);
+        let movement = id.and_then(|id| self.movement(id));
+        let rrn = movement.map(|movement| movement.rrn);
+        let answer = message::answer(&echo, code, movement, false);
+        self.answer_terminal(arrival.conn, answer, after, out);
+        self.note(answered(now, arrival, code, rrn), out);
+    }
+}
+
+/// The card, where the reversal carries one, is the movement's: by HMAC.
+fn card_fits(movement: &Movement, arrival: &Arrival) -> bool {
+    match (arrival.card, movement.card) {
+        (Some(carried), Some(held)) => carried.hmac == held.hmac,
+        (None, _) => card_agrees(movement, &arrival.message),
+        (Some(_), None) => true,
+    }
+}
+
+/// PAN, 37 or 38 say which of the uses of a contested key is meant (D4).
+fn proves_which(movement: &Movement, reference: &Reference, arrival: &Arrival) -> bool {
+    let approval = movement.answer.as_ref().and_then(|held| held.approval);
+    let card = names(arrival.card.map(|card| card.hmac), movement.card.map(|card| card.hmac));
+    card || names(reference.rrn, Some(movement.rrn)) || names(reference.approval, approval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::assert_one_row;
+
+    #[test]
+    fn every_reversal_matches_exactly_one_row() {
+        for state in StateKind::ALL {
+            for held in [Held::Nothing, Held::Approval] {
+                for differs in [Differs::No, Differs::Amount, Differs::Which] {
+                    assert_one_row(REVERSALS, &(state, held, differs), |row| matches(row, state, held, differs));
+                }
+            }
+        }
+    }
+}

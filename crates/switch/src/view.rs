@@ -1,0 +1,113 @@
+//! What operators and gauges may see. Reading changes nothing.
+
+use alloc::vec::Vec;
+
+use iso8583::{Currency, Rrn};
+
+use crate::config::Config;
+use crate::ids::{IssuerNo, LinkId, LinkNo, MovementId};
+use crate::machine::Switch;
+use crate::movement::{Movement, StateKind};
+use crate::state::Exception;
+
+/// Open movements of one state, issuer and currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CensusRow {
+    /// What they wait for.
+    pub state: StateKind,
+    /// Who holds the accounts.
+    pub issuer: IssuerNo,
+    /// Of the amount.
+    pub currency: Currency,
+    /// How many.
+    pub count: u64,
+    /// The sum of their requested amounts, in minor units.
+    pub amount_minor: u64,
+    /// Wall clock of the beginning of the oldest.
+    pub oldest_wall_ms: Option<u64>,
+    /// Whether they are in doubt (section 2), or only unconfirmed.
+    pub in_doubt: bool,
+}
+
+/// An open connection of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkView {
+    /// The connection.
+    pub link: LinkId,
+    /// Its link.
+    pub number: LinkNo,
+    /// Takes requests.
+    pub ready: bool,
+    /// Requests without an answer.
+    pub in_flight: usize,
+}
+
+impl Switch {
+    /// What the core was told at its start.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// All that is open, counted.
+    pub fn census(&self) -> Vec<CensusRow> {
+        let row = |(key, tally): (&crate::state::CensusKey, &crate::state::Tally)| CensusRow {
+            state: key.state,
+            issuer: key.issuer,
+            currency: key.currency,
+            count: tally.ids.len() as u64,
+            amount_minor: tally.minor,
+            oldest_wall_ms: tally.ids.first().and_then(|id| self.state.movements.get(id)).map(|oldest| oldest.begun_wall_ms),
+            in_doubt: key.state.in_doubt(),
+        };
+        self.state.open.iter().map(row).collect()
+    }
+
+    /// Every movement that is neither confirmed nor unwound, oldest first.
+    pub fn doubt(&self) -> impl Iterator<Item = &Movement> {
+        let mut ids: Vec<MovementId> = self
+            .state
+            .open
+            .iter()
+            .filter(|(key, _)| key.state.in_doubt())
+            .flat_map(|(_, tally)| tally.ids.iter().copied())
+            .collect();
+        ids.sort();
+        ids.into_iter().filter_map(|id| self.state.movements.get(&id))
+    }
+
+    /// Entries for a person, oldest first.
+    pub fn exceptions(&self) -> &[Exception] {
+        &self.state.exceptions
+    }
+
+    /// The movement of an RRN, if memory holds it.
+    pub fn movement_by_rrn(&self, rrn: &Rrn) -> Option<&Movement> {
+        self.state.movements.get(self.state.by_rrn.get(rrn)?)
+    }
+
+    /// The movement of a serial number, if memory holds it.
+    pub fn movement_by_id(&self, id: MovementId) -> Option<&Movement> {
+        self.state.movements.get(&id)
+    }
+
+    /// Every movement that memory holds, oldest first.
+    pub fn movements(&self) -> impl Iterator<Item = &Movement> {
+        self.state.movements.values()
+    }
+
+    /// Every open connection of a link.
+    pub fn links(&self) -> impl Iterator<Item = LinkView> {
+        self.connections.iter().map(|(link, connection)| LinkView {
+            link: *link,
+            number: connection.number,
+            ready: connection.ready,
+            in_flight: connection.requests.len(),
+        })
+    }
+
+    /// Nothing awaits its issuer or its delivery: a drain may end.
+    pub fn quiet(&self) -> bool {
+        let waits = |state: StateKind| matches!(state, StateKind::AwaitingIssuer | StateKind::AwaitingDelivery);
+        !self.state.open.keys().any(|key| waits(key.state))
+    }
+}
