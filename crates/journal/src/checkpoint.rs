@@ -50,22 +50,13 @@ pub fn write_checkpoint<S: Storage>(storage: &S, lsn: Lsn, bytes: &[u8]) -> io::
     let identity = match MarkFile::open(storage) {
         Ok(Some(mark)) => mark.mark.identity,
         Ok(None) => {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "there is no journal",
-            ));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "there is no journal"));
         }
         Err(error) => return Err(io::Error::other(error)),
     };
     let name = file_name(lsn);
     let temporary = format!("{name}.tmp");
-    let written = write_file(
-        storage,
-        &temporary,
-        &name,
-        &encode_header(&identity, lsn, bytes),
-        bytes,
-    );
+    let written = write_file(storage, &temporary, &name, &encode_header(&identity, lsn, bytes), bytes);
     if let Err(error) = written {
         // What the failed attempt left takes space and is removed, here or at the next start.
         let _ = storage.remove(&temporary);
@@ -91,13 +82,7 @@ fn encode_header(identity: &Identity, lsn: Lsn, bytes: &[u8]) -> [u8; HEADER_BYT
     header
 }
 
-fn write_file<S: Storage>(
-    storage: &S,
-    temporary: &str,
-    name: &str,
-    header: &[u8],
-    bytes: &[u8],
-) -> io::Result<()> {
+fn write_file<S: Storage>(storage: &S, temporary: &str, name: &str, header: &[u8], bytes: &[u8]) -> io::Result<()> {
     let file = storage.create(temporary, (header.len() + bytes.len()) as u64)?;
     file.write_at(header, 0)?;
     file.write_at(bytes, header.len() as u64)?;
@@ -107,17 +92,9 @@ fn write_file<S: Storage>(
 }
 
 /// What a checkpoint file holds: a state, or nothing usable.
-pub(crate) fn read<S: Storage>(
-    storage: &S,
-    lsn: Lsn,
-    identity: &Identity,
-) -> Result<Option<Checkpoint>, OpenError> {
+pub(crate) fn read<S: Storage>(storage: &S, lsn: Lsn, identity: &Identity) -> Result<Option<Checkpoint>, OpenError> {
     let name = file_name(lsn);
-    let io = |source| OpenError::Io {
-        action: "read",
-        file: name.clone(),
-        source,
-    };
+    let io = |source| OpenError::Io { action: "read", file: name.clone(), source };
     let file = storage.open(&name).map_err(io)?;
     let length = file.bytes().map_err(io)?;
     if length < HEADER_BYTES as u64 {
@@ -128,11 +105,7 @@ pub(crate) fn read<S: Storage>(
     if &header[..8] != MAGIC || u32_at(&header, 60) != crc32c::crc32c(&header[..60]) {
         return Ok(None);
     }
-    let damaged = |damage| OpenError::Damaged {
-        file: name.clone(),
-        offset: 0,
-        damage,
-    };
+    let damaged = |damage| OpenError::Damaged { file: name.clone(), offset: 0, damage };
     if u32_at(&header, 8) != FORMAT_VERSION {
         return Err(damaged(Damage::Version(u32_at(&header, 8))));
     }
@@ -142,8 +115,7 @@ pub(crate) fn read<S: Storage>(
     if u64_at(&header, 32) != lsn.0 || u64_at(&header, 40) != length - HEADER_BYTES as u64 {
         return Ok(None);
     }
-    let mut bytes =
-        vec![0; usize::try_from(length).map_err(|e| io(io::Error::other(e)))? - HEADER_BYTES];
+    let mut bytes = vec![0; usize::try_from(length).map_err(|e| io(io::Error::other(e)))? - HEADER_BYTES];
     file.read_at(&mut bytes, HEADER_BYTES as u64).map_err(io)?;
     Ok((crc32c::crc32c(&bytes) == u32_at(&header, 12)).then_some(Checkpoint { lsn, bytes }))
 }

@@ -5,8 +5,7 @@ use std::io;
 use crate::Lsn;
 
 /// What helps when a journal is refused.
-const NEXT: &str =
-    "next: leave the directory as it is; restore it from the standby copy, or ask support";
+const NEXT: &str = "next: leave the directory as it is; restore it from the standby copy, or ask support";
 
 /// Why a caller does not take a record or a checkpoint that it is given at the start.
 pub type Rejected = Box<dyn std::error::Error + Send + Sync>;
@@ -15,9 +14,7 @@ pub type Rejected = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has the journal open (K6).
-    #[error(
-        "the journal is in use by another process (K6); next: stop that process, or serve another directory"
-    )]
+    #[error("the journal is in use by another process (K6); next: stop that process, or serve another directory")]
     Locked,
     /// The options contradict themselves.
     #[error("journal options: {0}")]
@@ -90,9 +87,7 @@ pub enum Damage {
     #[error("the chain is broken: the content before this place is not what was written")]
     Chain,
     /// A bad group with a whole one after it.
-    #[error(
-        "the group of record {first} is damaged, the group of record {later} at offset {later_offset} is whole"
-    )]
+    #[error("the group of record {first} is damaged, the group of record {later} at offset {later_offset} is whole")]
     BeforeWhole {
         /// First LSN that is expected here.
         first: Lsn,
@@ -102,9 +97,7 @@ pub enum Damage {
         later_offset: u64,
     },
     /// The journal ends before what the mark says was durable: damaged end, or an older copy was restored.
-    #[error(
-        "the journal ends before record {first}, but record {mark} was durable: a damaged end, or an older copy"
-    )]
+    #[error("the journal ends before record {first}, but record {mark} was durable: a damaged end, or an older copy")]
     BelowMark {
         /// First LSN that is missing or damaged.
         first: Lsn,
@@ -115,9 +108,7 @@ pub enum Damage {
     #[error("a whole group holds a malformed record {0}")]
     Record(Lsn),
     /// A checkpoint is newer than the journal.
-    #[error(
-        "the checkpoint is of record {checkpoint}, but the journal ends with record {last}: an older copy"
-    )]
+    #[error("the checkpoint is of record {checkpoint}, but the journal ends with record {last}: an older copy")]
     OlderThanCheckpoint {
         /// The checkpoint's LSN.
         checkpoint: Lsn,
@@ -125,18 +116,14 @@ pub enum Damage {
         last: Lsn,
     },
     /// The oldest segment begins later than the records that are needed.
-    #[error(
-        "no valid checkpoint reaches the oldest record {0}: records before it are needed and gone"
-    )]
+    #[error("no valid checkpoint reaches the oldest record {0}: records before it are needed and gone")]
     NoCheckpoint(Lsn),
 }
 
 /// The journal took a failed write or sync and will never commit again (M6). What is at or above `failed` may be on
 /// disk or not: nothing that concerns it may be sent; the process ends, and the next start decides.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the commit of record {failed} failed, the journal takes no more: cannot {action}: {source}"
-)]
+#[error("the commit of record {failed} failed, the journal takes no more: cannot {action}: {source}")]
 pub struct Poisoned {
     /// First LSN that is not known to be durable.
     pub failed: Lsn,
@@ -180,27 +167,12 @@ pub enum ReadError {
 impl From<ReadError> for OpenError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Io { file, source } => OpenError::Io {
-                action: "read",
-                file,
-                source,
-            },
-            ReadError::Damaged {
-                file,
-                offset,
-                damage,
-            } => OpenError::Damaged {
-                file,
-                offset,
-                damage,
-            },
+            ReadError::Io { file, source } => OpenError::Io { action: "read", file, source },
+            ReadError::Damaged { file, offset, damage } => OpenError::Damaged { file, offset, damage },
             ReadError::Retired { from, oldest } => OpenError::Damaged {
                 file: "checkpoint".into(),
                 offset: 0,
-                damage: Damage::Gap {
-                    expected: from,
-                    found: oldest,
-                },
+                damage: Damage::Gap { expected: from, found: oldest },
             },
         }
     }

@@ -185,11 +185,7 @@ impl<'a> Records<'a> {
     /// `group` holds the whole group of `header`.
     pub(crate) fn new(group: &'a [u8], header: &GroupHeader) -> Self {
         let rest = &group[GROUP_HEADER_BYTES..GROUP_HEADER_BYTES + header.body as usize];
-        Records {
-            rest,
-            lsn: header.first_lsn,
-            end: header.next_lsn(),
-        }
+        Records { rest, lsn: header.first_lsn, end: header.next_lsn() }
     }
 
     /// Takes the next record off, or leaves all as it is.
@@ -214,11 +210,7 @@ impl<'a> Iterator for Records<'a> {
         let lsn = self.lsn;
         if lsn == self.end {
             // Bytes left over belong to no record.
-            return if std::mem::take(&mut self.rest).is_empty() {
-                None
-            } else {
-                Some(Err(lsn))
-            };
+            return if std::mem::take(&mut self.rest).is_empty() { None } else { Some(Err(lsn)) };
         }
         match self.take() {
             Some(payload) => {
@@ -246,11 +238,7 @@ const BODY_AT: usize = GROUP_AT + GROUP_HEADER_BYTES;
 
 impl GroupBuffer {
     pub(crate) fn new() -> Self {
-        GroupBuffer {
-            bytes: vec![0; BODY_AT],
-            first_lsn: 0,
-            count: 0,
-        }
+        GroupBuffer { bytes: vec![0; BODY_AT], first_lsn: 0, count: 0 }
     }
 
     /// Empties it and keeps its memory.
@@ -289,11 +277,7 @@ impl GroupBuffer {
         if self.count == 0 {
             self.first_lsn = lsn;
         }
-        assert_eq!(
-            lsn,
-            self.first_lsn + u64::from(self.count),
-            "records of a group follow each other"
-        );
+        assert_eq!(lsn, self.first_lsn + u64::from(self.count), "records of a group follow each other");
         let mut header = [0; RECORD_HEADER_BYTES];
         put(&mut header, 4, &(payload.len() as u32).to_le_bytes());
         put(&mut header, 8, &lsn.to_le_bytes());
@@ -310,13 +294,7 @@ impl GroupBuffer {
         assert!(self.count > 0, "an empty group is never written");
         let body = self.body();
         let length = group_bytes(body);
-        let header = GroupHeader {
-            segment,
-            first_lsn: self.first_lsn,
-            chain_before,
-            count: self.count,
-            body: body as u32,
-        };
+        let header = GroupHeader { segment, first_lsn: self.first_lsn, chain_before, count: self.count, body: body as u32 };
         put(&mut self.bytes, GROUP_AT, &header.encode(identity));
         self.bytes.resize(GROUP_AT + length + SECTOR, 0);
         let chain_at = GROUP_AT + length - CHAIN_BYTES;
@@ -334,10 +312,7 @@ impl GroupBuffer {
     /// The segment header and the sealed group, as a new segment begins.
     pub(crate) fn segment_start(&mut self, header: &SegmentHeader) -> &[u8] {
         put(&mut self.bytes, 0, &header.encode());
-        let length = self
-            .bytes
-            .len()
-            .min(usize::try_from(header.segment_bytes).unwrap_or(usize::MAX));
+        let length = self.bytes.len().min(usize::try_from(header.segment_bytes).unwrap_or(usize::MAX));
         &self.bytes[..length]
     }
 
@@ -366,17 +341,10 @@ mod tests {
         let (group, chain) = sealed(payloads);
         assert_eq!(group.len(), bytes);
         let header = GroupHeader::decode(&group, &ID).expect("whole");
-        assert_eq!(
-            (header.segment, header.first_lsn, header.chain_before),
-            (3, 10, 99)
-        );
+        assert_eq!((header.segment, header.first_lsn, header.chain_before), (3, 10, 99));
         assert_eq!(check_chain(&group, &header), Some(chain));
         let read: Result<Vec<_>, _> = Records::new(&group, &header).collect();
-        let expected: Vec<_> = payloads
-            .iter()
-            .enumerate()
-            .map(|(i, p)| (10 + i as u64, *p))
-            .collect();
+        let expected: Vec<_> = payloads.iter().enumerate().map(|(i, p)| (10 + i as u64, *p)).collect();
         assert_eq!(read, Ok(expected));
     }
 
@@ -395,8 +363,7 @@ mod tests {
         for bit in 0..group.len() * 8 {
             let mut bad = group.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            let seen = GroupHeader::decode(&bad, &ID)
-                .is_none_or(|header| check_chain(&bad, &header).is_none());
+            let seen = GroupHeader::decode(&bad, &ID).is_none_or(|header| check_chain(&bad, &header).is_none());
             assert!(seen, "bit {bit}");
         }
     }
@@ -423,36 +390,19 @@ mod tests {
 
     #[test]
     fn segment_header_is_read_as_written_and_every_flip_is_seen() {
-        let header = SegmentHeader {
-            identity: ID,
-            number: 4,
-            first_lsn: 77,
-            chain: 5,
-            segment_bytes: 4096,
-        };
+        let header = SegmentHeader { identity: ID, number: 4, first_lsn: 77, chain: 5, segment_bytes: 4096 };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
         for bit in 0..SECTOR * 8 {
             let mut bad = bytes;
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(
-                SegmentHeader::decode(&bad),
-                Err(HeaderFault::Damaged),
-                "bit {bit}"
-            );
+            assert_eq!(SegmentHeader::decode(&bad), Err(HeaderFault::Damaged), "bit {bit}");
         }
     }
 
     #[test]
     fn format_version_of_the_future_is_named() {
-        let mut bytes = SegmentHeader {
-            identity: ID,
-            number: 1,
-            first_lsn: 1,
-            chain: 0,
-            segment_bytes: 4096,
-        }
-        .encode();
+        let mut bytes = SegmentHeader { identity: ID, number: 1, first_lsn: 1, chain: 0, segment_bytes: 4096 }.encode();
         bytes[8] = 2;
         let crc = crc32c::crc32c(&bytes[..508]);
         put(&mut bytes, 508, &crc.to_le_bytes());

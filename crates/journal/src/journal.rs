@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::{OpenError, Poisoned, Rejected};
-use crate::format::{GroupBuffer, SegmentHeader, chain_start};
+use crate::format::{GroupBuffer, SECTOR, SegmentHeader, chain_start};
 use crate::mark::MarkFile;
 use crate::reader::{Reader, SealedSegment, Shared};
 use crate::recover::{self, Survey};
 use crate::scan::segment_name;
 use crate::storage::{Storage, StorageFile};
-use crate::writer::{StepError, Writer, spare_name, spare_number, step};
+use crate::writer::{StepError, Writer, spare_name, spare_number, step, write_zeros};
 use crate::{Lsn, Options};
 
 /// Buffers kept for the next groups: one open, one in flight.
@@ -114,25 +114,18 @@ impl<S: Storage> Commit<S> {
     /// The records in it; `None` for upkeep.
     #[must_use]
     pub fn records(&self) -> Option<(Lsn, Lsn)> {
-        self.group
-            .as_ref()
-            .map(|group| (Lsn(group.first_lsn()), Lsn(group.last_lsn())))
+        self.group.as_ref().map(|group| (Lsn(group.first_lsn()), Lsn(group.last_lsn())))
     }
 
     /// Writes and syncs. Blocks; may run on any thread.
     pub fn run(mut self) -> Committed<S> {
         let rotated = self.rotation.is_some();
-        let written = match &mut self.group {
-            Some(group) => self.writer.commit(group, self.rotation),
-            None => Ok(Duration::ZERO),
+        let (written, bytes) = match &mut self.group {
+            Some(group) => (self.writer.commit(group, self.rotation), group.sealed_bytes() as usize),
+            None => (Ok(Duration::ZERO), 0),
         };
-        let outcome = written.and_then(|sync| self.writer.upkeep(self.retire_below).map(|()| sync));
-        Committed {
-            writer: self.writer,
-            group: self.group,
-            rotated,
-            outcome,
-        }
+        let outcome = written.and_then(|sync| self.writer.upkeep(self.retire_below, bytes).map(|()| sync));
+        Committed { writer: self.writer, group: self.group, rotated, outcome }
     }
 }
 
@@ -158,11 +151,7 @@ impl<S: Storage> Journal<S> {
         options.check()?;
         let lock = storage.lock().map_err(|source| match source.kind() {
             io::ErrorKind::WouldBlock => OpenError::Locked,
-            _ => OpenError::Io {
-                action: "lock",
-                file: "lock".into(),
-                source,
-            },
+            _ => OpenError::Io { action: "lock", file: "lock".into(), source },
         })?;
         let mut created = false;
         let survey = loop {
@@ -181,17 +170,11 @@ impl<S: Storage> Journal<S> {
             records: 0,
             clean: survey.clean(),
             torn_groups_cut: u64::from(survey.torn),
-            torn_at: survey
-                .torn
-                .then(|| (survey.tail.name().to_owned(), survey.tail.offset)),
+            torn_at: survey.torn.then(|| (survey.tail.name().to_owned(), survey.tail.offset)),
             checkpoints_damaged: survey.checkpoints_damaged.clone(),
             created,
         };
-        let shared = Shared::new(
-            survey.mark.mark.identity,
-            survey.segments.iter().copied(),
-            survey.last,
-        );
+        let shared = Shared::new(survey.mark.mark.identity, survey.segments.iter().copied(), survey.last);
         let reader = Reader::new(Arc::clone(&storage), Arc::clone(&shared));
         recovered.records = replay(&reader, survey.checkpoint.as_ref(), each)?;
         let (next, chain) = (survey.last + 1, survey.tail.chain);
@@ -208,10 +191,7 @@ impl<S: Storage> Journal<S> {
             writer: Some(Box::new(writer)),
             poisoned: None,
             retire_below: None,
-            stats: Stats {
-                torn_groups_cut: recovered.torn_groups_cut,
-                ..Stats::default()
-            },
+            stats: Stats { torn_groups_cut: recovered.torn_groups_cut, ..Stats::default() },
         };
         Ok((journal, recovered))
     }
@@ -234,11 +214,7 @@ impl<S: Storage> Journal<S> {
     /// # Panics
     /// When the payload is longer than [`Options::record_bytes_max`], which the caller's limits must rule out.
     pub fn append(&mut self, payload: &[u8]) -> Lsn {
-        assert!(
-            payload.len() <= self.options.record_bytes_max(),
-            "a record of {} bytes is too long",
-            payload.len()
-        );
+        assert!(payload.len() <= self.options.record_bytes_max(), "a record of {} bytes is too long", payload.len());
         let lsn = self.next;
         let mut group = match self.open.pop_back() {
             Some(group) if group.fits(payload.len(), self.options.group_bytes_max) => group,
@@ -270,12 +246,7 @@ impl<S: Storage> Journal<S> {
             segment_bytes: self.options.segment_bytes,
         });
         self.chain = group.seal(number, self.chain, &self.shared.identity);
-        Some(Commit {
-            writer,
-            group: Some(group),
-            rotation,
-            retire_below: self.retire_below.take(),
-        })
+        Some(Commit { writer, group: Some(group), rotation, retire_below: self.retire_below.take() })
     }
 
     /// A commit without records: carries out [`retire`](Self::retire) and tries again for a spare segment. For a slow
@@ -286,12 +257,7 @@ impl<S: Storage> Journal<S> {
         }
         let mut writer = self.writer.take()?;
         writer.spare_retry = 0;
-        Some(Commit {
-            writer,
-            group: None,
-            rotation: None,
-            retire_below: self.retire_below.take(),
-        })
+        Some(Commit { writer, group: None, rotation: None, retire_below: self.retire_below.take() })
     }
 
     /// Takes the outcome of the commit in flight, and gives the last durable record.
@@ -303,24 +269,14 @@ impl<S: Storage> Journal<S> {
     /// When no commit of this journal is in flight.
     pub fn committed(&mut self, committed: Committed<S>) -> Result<Lsn, Poisoned> {
         let ours = self.writer.is_none() && Arc::ptr_eq(&committed.writer.shared, &self.shared);
-        assert!(
-            ours,
-            "the outcome of this journal's one commit in flight is due"
-        );
-        let Committed {
-            writer,
-            group,
-            rotated,
-            outcome,
-        } = committed;
+        assert!(ours, "the outcome of this journal's one commit in flight is due");
+        let Committed { writer, group, rotated, outcome } = committed;
         self.has_reserve = writer.has_reserve();
         self.writer = Some(writer);
         match outcome {
             Err(error) => {
                 // Also when only the mark failed after the group was synced: a device that fails is not believed.
-                let failed = group
-                    .as_ref()
-                    .map_or(self.durable().next(), |group| Lsn(group.first_lsn()));
+                let failed = group.as_ref().map_or(self.durable().next(), |group| Lsn(group.first_lsn()));
                 self.poisoned = Some((failed, error));
                 self.check()?;
             }
@@ -346,11 +302,9 @@ impl<S: Storage> Journal<S> {
     fn check(&self) -> Result<(), Poisoned> {
         match &self.poisoned {
             None => Ok(()),
-            Some((failed, (action, error))) => Err(Poisoned {
-                failed: *failed,
-                action,
-                source: io::Error::new(error.kind(), error.to_string()),
-            }),
+            Some((failed, (action, error))) => {
+                Err(Poisoned { failed: *failed, action, source: io::Error::new(error.kind(), error.to_string()) })
+            }
         }
     }
 
@@ -405,10 +359,7 @@ impl<S: Storage> Journal<S> {
     /// # Panics
     /// When a commit is in flight.
     pub fn close(mut self) -> Result<(), Poisoned> {
-        assert!(
-            !self.in_flight(),
-            "the outcome of the commit in flight is due before the close"
-        );
+        assert!(!self.in_flight(), "the outcome of the commit in flight is due before the close");
         self.check()?;
         while let Some(commit) = self.take_commit() {
             self.committed(commit.run())?;
@@ -424,11 +375,7 @@ impl<S: Storage> Journal<S> {
 
 fn failed(file: &str) -> impl Fn(StepError) -> OpenError {
     let file = file.to_owned();
-    move |(action, source)| OpenError::Io {
-        action,
-        file: file.clone(),
-        source,
-    }
+    move |(action, source)| OpenError::Io { action, file: file.clone(), source }
 }
 
 /// Makes the mark and the first segment; or the segment alone, when a crash came between the two.
@@ -436,8 +383,7 @@ fn create<S: Storage>(storage: &S, options: &Options) -> Result<(), OpenError> {
     let mark = match MarkFile::open(storage)? {
         Some(mark) => mark,
         None => {
-            let identity =
-                step("get an identity for", storage.identity()).map_err(failed("mark"))?;
+            let identity = step("get an identity for", storage.identity()).map_err(failed("mark"))?;
             step("make", MarkFile::create(storage, identity)).map_err(failed("mark"))?
         }
     };
@@ -450,14 +396,13 @@ fn create<S: Storage>(storage: &S, options: &Options) -> Result<(), OpenError> {
     };
     let name = segment_name(1);
     let temporary = format!("{name}.tmp");
-    let made = storage
-        .create(&temporary, options.segment_bytes)
-        .and_then(|file| {
-            file.write_at(&header.encode(), 0)?;
-            file.sync_data()?;
-            storage.rename(&temporary, &name)?;
-            storage.sync_dir()
-        });
+    let made = storage.create(&temporary, options.segment_bytes).and_then(|file| {
+        file.write_at(&header.encode(), 0)?;
+        write_zeros(&file, SECTOR as u64, options.segment_bytes - SECTOR as u64)?;
+        file.sync_data()?;
+        storage.rename(&temporary, &name)?;
+        storage.sync_dir()
+    });
     step("make", made).map_err(failed(&name))
 }
 
@@ -470,18 +415,15 @@ fn replay<S: Storage>(
     let mut from = Lsn(1);
     if let Some(checkpoint) = checkpoint {
         let lsn = checkpoint.lsn;
-        each(Replay::Checkpoint(checkpoint))
-            .map_err(|source| OpenError::Rejected { lsn, source })?;
+        each(Replay::Checkpoint(checkpoint)).map_err(|source| OpenError::Rejected { lsn, source })?;
         from = lsn.next();
     }
     let mut rejected = None;
-    let next = reader.for_each(from, Lsn(u64::MAX), |lsn, payload| {
-        match each(Replay::Record(lsn, payload)) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(source) => {
-                rejected = Some(OpenError::Rejected { lsn, source });
-                ControlFlow::Break(())
-            }
+    let next = reader.for_each(from, Lsn(u64::MAX), |lsn, payload| match each(Replay::Record(lsn, payload)) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(source) => {
+            rejected = Some(OpenError::Rejected { lsn, source });
+            ControlFlow::Break(())
         }
     })?;
     match rejected {
@@ -512,21 +454,13 @@ fn take_over<S: Storage>(
     }
     for lsn in &survey.checkpoints_damaged {
         let name = checkpoint::file_name(*lsn);
-        step(
-            "put aside",
-            storage.rename(&name, &format!("damaged-{name}")),
-        )
-        .map_err(failed(&name))?;
+        step("put aside", storage.rename(&name, &format!("damaged-{name}"))).map_err(failed(&name))?;
     }
     for name in survey.names.iter().filter(|name| name.ends_with(".tmp")) {
         step("remove", storage.remove(name)).map_err(failed(name))?;
     }
     let (spares, next_spare) = find_spares(&**storage, options, &survey.names)?;
-    let (number, capacity, end) = (
-        survey.tail.header.number,
-        survey.tail.header.segment_bytes,
-        survey.tail.offset,
-    );
+    let (number, capacity, end) = (survey.tail.header.number, survey.tail.header.segment_bytes, survey.tail.offset);
     let mut writer = Writer {
         storage: Arc::clone(storage),
         shared: Arc::clone(shared),
@@ -542,28 +476,21 @@ fn take_over<S: Storage>(
         retired: survey.retired,
         spare_failed: false,
         spare_retry: 0,
+        filling: None,
         commits_since_mark: 0,
         _lock: lock,
     };
-    writer
-        .mark_start()
-        .and_then(|()| writer.upkeep(None))
-        .map_err(failed("mark"))?;
+    writer.mark_start().and_then(|()| writer.upkeep(None, 0)).map_err(failed("mark"))?;
     Ok(writer)
 }
 
 /// The spares that can be used, and a number above all; those of another length are removed.
-fn find_spares<S: Storage>(
-    storage: &S,
-    options: &Options,
-    names: &[String],
-) -> Result<(Vec<u64>, u64), OpenError> {
+fn find_spares<S: Storage>(storage: &S, options: &Options, names: &[String]) -> Result<(Vec<u64>, u64), OpenError> {
     let mut spares = Vec::new();
     let mut next = 1;
     for number in names.iter().filter_map(|name| spare_number(name)) {
         let name = spare_name(number);
-        let bytes = step("open", storage.open(&name).and_then(|file| file.bytes()))
-            .map_err(failed(&name))?;
+        let bytes = step("open", storage.open(&name).and_then(|file| file.bytes())).map_err(failed(&name))?;
         next = next.max(number + 1);
         if bytes == options.segment_bytes && spares.len() < options.reserve_segments as usize {
             spares.push(number);

@@ -19,7 +19,7 @@
 //! | `lock` | held with `flock` while the journal is open (K6) |
 //! | `mark` | high-water mark: what was durable at least, which segments exist, whether the stop was clean |
 //! | `segment-<number>` | records; the highest number is the active one, the others are sealed |
-//! | `spare-<number>` | preallocated for the next rotation; its content is stale and means nothing |
+//! | `spare-<number>` | preallocated for the next rotation; its content means nothing |
 //! | `checkpoint-<LSN>` | the caller's state after the record LSN; the newest two are kept |
 //! | `damaged-checkpoint-<LSN>` | one that failed its check at a start; kept as evidence, never read |
 //! | `*.tmp` | unfinished, removed at the next start |
@@ -80,8 +80,8 @@
 //! its content, and `fdatasync` does what it says.
 //!
 //! # When the disk is full (M6)
-//! A commit inside a segment needs no new blocks. The next segment is preallocated when the active one is half full, or
-//! recycled from retired ones; when neither can be had, [`Journal::has_reserve`] is false and half a segment is left
+//! A commit inside a segment needs no new blocks. The next segment is preallocated when the active one is half full
+//! (and written with zeros, a slice with each commit), or recycled from retired ones; when neither can be had, [`Journal::has_reserve`] is false and half a segment is left
 //! for outcomes. Only a rotation without a spare on a full disk fails, and poisons.
 
 mod checkpoint;
@@ -138,12 +138,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options {
-            segment_bytes: 64 << 20,
-            group_bytes_max: 1 << 20,
-            reserve_segments: 1,
-            mark_commits: 256,
-        }
+        Options { segment_bytes: 64 << 20, group_bytes_max: 1 << 20, reserve_segments: 1, mark_commits: 256 }
     }
 }
 
@@ -157,9 +152,7 @@ impl Options {
     /// What is wrong with the options, if anything.
     fn check(&self) -> Result<(), OpenError> {
         let sector = format::SECTOR;
-        let fault = if !self.segment_bytes.is_multiple_of(sector as u64)
-            || !self.group_bytes_max.is_multiple_of(sector)
-        {
+        let fault = if !self.segment_bytes.is_multiple_of(sector as u64) || !self.group_bytes_max.is_multiple_of(sector) {
             "segment_bytes and group_bytes_max must be multiples of 512"
         } else if self.group_bytes_max < sector {
             "group_bytes_max must be at least 512"

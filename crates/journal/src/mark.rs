@@ -73,19 +73,9 @@ pub(crate) struct MarkFile<F> {
 
 impl<F: StorageFile> MarkFile<F> {
     /// Makes the mark of a new journal, durably.
-    pub(crate) fn create<S: Storage<File = F>>(
-        storage: &S,
-        identity: Identity,
-    ) -> io::Result<Self> {
+    pub(crate) fn create<S: Storage<File = F>>(storage: &S, identity: Identity) -> io::Result<Self> {
         let file = storage.create(MARK_TEMPORARY, FILE_BYTES)?;
-        let mark = Mark {
-            identity,
-            sequence: 0,
-            durable: 0,
-            oldest: 1,
-            newest: 0,
-            clean: false,
-        };
+        let mark = Mark { identity, sequence: 0, durable: 0, oldest: 1, newest: 0, clean: false };
         let mut this = MarkFile { file, mark };
         this.write()?;
         this.write()?;
@@ -96,16 +86,8 @@ impl<F: StorageFile> MarkFile<F> {
 
     /// Reads the newer whole slot. `None` when there is no file.
     pub(crate) fn open<S: Storage<File = F>>(storage: &S) -> Result<Option<Self>, OpenError> {
-        let io = |source| OpenError::Io {
-            action: "read",
-            file: MARK_FILE.into(),
-            source,
-        };
-        let damaged = |damage| OpenError::Damaged {
-            file: MARK_FILE.into(),
-            offset: 0,
-            damage,
-        };
+        let io = |source| OpenError::Io { action: "read", file: MARK_FILE.into(), source };
+        let damaged = |damage| OpenError::Damaged { file: MARK_FILE.into(), offset: 0, damage };
         let file = match storage.open(MARK_FILE) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -113,10 +95,7 @@ impl<F: StorageFile> MarkFile<F> {
         };
         let found = file.bytes().map_err(io)?;
         if found != FILE_BYTES {
-            return Err(damaged(Damage::Length {
-                expected: FILE_BYTES,
-                found,
-            }));
+            return Err(damaged(Damage::Length { expected: FILE_BYTES, found }));
         }
         let mut newest: Option<Mark> = None;
         for offset in SLOTS {

@@ -81,9 +81,7 @@ enum NameChange {
 impl NameChange {
     fn name(&self) -> &str {
         match self {
-            NameChange::Create(name, _)
-            | NameChange::Rename(_, name)
-            | NameChange::Remove(name) => name,
+            NameChange::Create(name, _) | NameChange::Rename(_, name) | NameChange::Remove(name) => name,
         }
     }
 
@@ -140,10 +138,7 @@ impl Disk {
     fn free(&mut self) {
         let named: Vec<usize> = self.names.values().copied().collect();
         for (number, inode) in self.inodes.iter_mut().enumerate() {
-            if !inode.current.is_empty()
-                && !named.contains(&number)
-                && Arc::strong_count(&inode.handles) == 1
-            {
+            if !inode.current.is_empty() && !named.contains(&number) && Arc::strong_count(&inode.handles) == 1 {
                 *inode = Inode::default();
             }
         }
@@ -203,9 +198,7 @@ impl MemStorage {
     }
 
     fn of(disk: Disk) -> Self {
-        MemStorage {
-            disk: Arc::new(Mutex::new(disk)),
-        }
+        MemStorage { disk: Arc::new(Mutex::new(disk)) }
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -214,11 +207,7 @@ impl MemStorage {
 
     fn handle(&self, disk: &Disk, inode: usize) -> MemFile {
         let handle = Arc::clone(&disk.inodes[inode].handles);
-        MemFile {
-            disk: Arc::clone(&self.disk),
-            inode,
-            _handle: handle,
-        }
+        MemFile { disk: Arc::clone(&self.disk), inode, _handle: handle }
     }
 
     /// The power fails: a new storage with all that was synced, and of the rest what `fate` decides. It is asked
@@ -236,11 +225,7 @@ impl MemStorage {
         for (file, inode) in &mut names {
             let bytes = disk.inodes[*inode].survive(file, &mut fate);
             *inode = inodes.len();
-            inodes.push(Inode {
-                current: bytes.clone(),
-                synced: bytes,
-                ..Inode::default()
-            });
+            inodes.push(Inode { current: bytes.clone(), synced: bytes, ..Inode::default() });
         }
         MemStorage::of(Disk {
             inodes,
@@ -249,10 +234,7 @@ impl MemStorage {
             unsynced_names: Vec::new(),
             identity: disk.identity,
             locked: false,
-            faults: Faults {
-                space_left: disk.faults.space_left,
-                ..Faults::default()
-            },
+            faults: Faults { space_left: disk.faults.space_left, ..Faults::default() },
             operations: 0,
         })
     }
@@ -264,10 +246,7 @@ impl MemStorage {
         let mut disk = self.disk().clone();
         disk.locked = false;
         disk.operations = 0;
-        disk.faults = Faults {
-            space_left: disk.faults.space_left,
-            ..Faults::default()
-        };
+        disk.faults = Faults { space_left: disk.faults.space_left, ..Faults::default() };
         MemStorage::of(disk)
     }
 
@@ -318,20 +297,14 @@ impl MemStorage {
     #[must_use]
     pub fn bytes_of(&self, file: &str) -> Option<Vec<u8>> {
         let disk = self.disk();
-        disk.names
-            .get(file)
-            .map(|inode| disk.inodes[*inode].current.clone())
+        disk.names.get(file).map(|inode| disk.inodes[*inode].current.clone())
     }
 
     /// Puts a file in place of what there is, durably.
     pub fn put(&self, file: &str, bytes: Vec<u8>) {
         let mut disk = self.disk();
         let inode = disk.inodes.len();
-        disk.inodes.push(Inode {
-            current: bytes.clone(),
-            synced: bytes,
-            ..Inode::default()
-        });
+        disk.inodes.push(Inode { current: bytes.clone(), synced: bytes, ..Inode::default() });
         disk.names.insert(file.to_owned(), inode);
         disk.synced_names.insert(file.to_owned(), inode);
     }
@@ -356,12 +329,7 @@ impl Inode {
                 let sector_end = (offset + at + 1).next_multiple_of(SECTOR) - offset;
                 let piece = &data[at..sector_end.min(data.len())];
                 let place = (offset + at) as u64;
-                let kept = match fate(Unsynced::Piece {
-                    file,
-                    write,
-                    offset: place,
-                    bytes: piece.len(),
-                }) {
+                let kept = match fate(Unsynced::Piece { file, write, offset: place, bytes: piece.len() }) {
                     Fate::Kept => piece.len(),
                     Fate::Lost => 0,
                     Fate::Torn(bytes) => bytes.min(piece.len()),
@@ -383,10 +351,7 @@ pub struct MemLock {
 
 impl Drop for MemLock {
     fn drop(&mut self) {
-        self.disk
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .locked = false;
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner).locked = false;
     }
 }
 
@@ -413,9 +378,7 @@ impl Storage for MemStorage {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         disk.locked = true;
-        Ok(MemLock {
-            disk: Arc::clone(&self.disk),
-        })
+        Ok(MemLock { disk: Arc::clone(&self.disk) })
     }
 
     fn identity(&self) -> io::Result<[u8; 16]> {
@@ -434,11 +397,7 @@ impl Storage for MemStorage {
         }
         let inode = disk.inodes.len();
         let current = vec![0; bytes as usize];
-        disk.inodes.push(Inode {
-            current,
-            new: true,
-            ..Inode::default()
-        });
+        disk.inodes.push(Inode { current, new: true, ..Inode::default() });
         disk.change(NameChange::Create(name.to_owned(), inode));
         Ok(self.handle(&disk, inode))
     }
@@ -484,9 +443,7 @@ impl StorageFile for MemFile {
         let disk = self.disk();
         let current = &disk.inodes[self.inode].current;
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
-        let bytes = at
-            .checked_add(buffer.len())
-            .and_then(|end| current.get(at..end));
+        let bytes = at.checked_add(buffer.len()).and_then(|end| current.get(at..end));
         buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -499,11 +456,7 @@ impl StorageFile for MemFile {
         let inode = &mut disk.inodes[self.inode];
         Inode::write(&mut inode.current, offset as usize, written);
         inode.writes.push((offset as usize, written.to_vec()));
-        if fault.is_some() {
-            Err(io_error())
-        } else {
-            Ok(())
-        }
+        if fault.is_some() { Err(io_error()) } else { Ok(()) }
     }
 
     fn sync_data(&self) -> io::Result<()> {

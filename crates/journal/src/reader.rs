@@ -49,24 +49,10 @@ struct Layout {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        identity: Identity,
-        segments: impl IntoIterator<Item = Segment>,
-        durable: u64,
-    ) -> Arc<Self> {
-        let layout = Layout {
-            segments: segments.into_iter().collect(),
-            pins: Vec::new(),
-        };
-        assert!(
-            !layout.segments.is_empty(),
-            "a journal has an active segment"
-        );
-        Arc::new(Shared {
-            identity,
-            durable: AtomicU64::new(durable),
-            layout: Mutex::new(layout),
-        })
+    pub(crate) fn new(identity: Identity, segments: impl IntoIterator<Item = Segment>, durable: u64) -> Arc<Self> {
+        let layout = Layout { segments: segments.into_iter().collect(), pins: Vec::new() };
+        assert!(!layout.segments.is_empty(), "a journal has an active segment");
+        Arc::new(Shared { identity, durable: AtomicU64::new(durable), layout: Mutex::new(layout) })
     }
 
     fn layout(&self) -> MutexGuard<'_, Layout> {
@@ -106,10 +92,7 @@ impl Shared {
         let mut layout = self.layout();
         let pinned = layout.pins.iter().copied().min().unwrap_or(u64::MAX);
         let mut gone = Vec::new();
-        while layout.segments.len() > 1
-            && layout.segments[1].first_lsn <= below
-            && layout.segments[0].number < pinned
-        {
+        while layout.segments.len() > 1 && layout.segments[1].first_lsn <= below && layout.segments[0].number < pinned {
             gone.extend(layout.segments.pop_front().map(|segment| segment.number));
         }
         gone
@@ -118,22 +101,12 @@ impl Shared {
     /// Keeps the segment that holds `from`, and all after it, from being recycled.
     fn pin(&self, from: u64) -> Result<Pin<'_>, ReadError> {
         let mut layout = self.layout();
-        let holds = layout
-            .segments
-            .iter()
-            .rev()
-            .find(|segment| segment.first_lsn <= from);
+        let holds = layout.segments.iter().rev().find(|segment| segment.first_lsn <= from);
         let Some(number) = holds.map(|segment| segment.number) else {
-            return Err(ReadError::Retired {
-                from: Lsn(from),
-                oldest: Lsn(layout.segments[0].first_lsn),
-            });
+            return Err(ReadError::Retired { from: Lsn(from), oldest: Lsn(layout.segments[0].first_lsn) });
         };
         layout.pins.push(number);
-        Ok(Pin {
-            shared: self,
-            number,
-        })
+        Ok(Pin { shared: self, number })
     }
 }
 
@@ -160,10 +133,7 @@ pub struct Reader<S> {
 
 impl<S> Clone for Reader<S> {
     fn clone(&self) -> Self {
-        Reader {
-            storage: Arc::clone(&self.storage),
-            shared: Arc::clone(&self.shared),
-        }
+        Reader { storage: Arc::clone(&self.storage), shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -179,11 +149,7 @@ impl<S: Storage> Reader<S> {
     /// As [`crate::Journal::open`]; a directory without a journal is `Damaged` with a missing mark.
     pub fn open(storage: Arc<S>) -> Result<(Self, Option<Checkpoint>), OpenError> {
         let Some(survey) = recover::survey(&*storage)? else {
-            return Err(OpenError::Damaged {
-                file: mark::MARK_FILE.into(),
-                offset: 0,
-                damage: Damage::Missing,
-            });
+            return Err(OpenError::Damaged { file: mark::MARK_FILE.into(), offset: 0, damage: Damage::Missing });
         };
         let shared = Shared::new(survey.mark.mark.identity, survey.segments, survey.last);
         Ok((Reader { storage, shared }, survey.checkpoint))
@@ -253,22 +219,11 @@ impl<S: Storage> Reader<S> {
     }
 
     /// The scan of the segment after `scan`'s, which must continue it.
-    fn continue_in_next(
-        &self,
-        scan: SegmentScan<S::File>,
-    ) -> Result<SegmentScan<S::File>, ReadError> {
+    fn continue_in_next(&self, scan: SegmentScan<S::File>) -> Result<SegmentScan<S::File>, ReadError> {
         let number = scan.header.number + 1;
-        let exists = self
-            .shared
-            .layout()
-            .segments
-            .back()
-            .is_some_and(|newest| number <= newest.number);
+        let exists = self.shared.layout().segments.back().is_some_and(|newest| number <= newest.number);
         if !exists {
-            let damage = Damage::BelowMark {
-                first: Lsn(scan.next_lsn),
-                mark: self.durable(),
-            };
+            let damage = Damage::BelowMark { first: Lsn(scan.next_lsn), mark: self.durable() };
             return Err(scan.damaged(scan.offset, damage));
         }
         let next = SegmentScan::open(&*self.storage, number, &self.shared.identity)?;

@@ -44,36 +44,21 @@ impl<F> Survey<F> {
 
 /// Surveys a directory. `None` when there is no journal in it, or one whose making was interrupted.
 pub(crate) fn survey<S: Storage>(storage: &S) -> Result<Option<Survey<S::File>>, OpenError> {
-    let names = storage.list().map_err(|source| OpenError::Io {
-        action: "list",
-        file: ".".into(),
-        source,
-    })?;
-    let mut numbers: Vec<u64> = names
-        .iter()
-        .filter_map(|name| segment_number(name))
-        .collect();
+    let names = storage.list().map_err(|source| OpenError::Io { action: "list", file: ".".into(), source })?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
     let checkpoints = checkpoint::listed(&names);
     let Some(mark) = MarkFile::open(storage)? else {
         return if numbers.is_empty() && checkpoints.is_empty() {
             Ok(None)
         } else {
-            Err(OpenError::Damaged {
-                file: MARK_FILE.into(),
-                offset: 0,
-                damage: Damage::Missing,
-            })
+            Err(OpenError::Damaged { file: MARK_FILE.into(), offset: 0, damage: Damage::Missing })
         };
     };
     if numbers.is_empty() && mark.mark.newest == 0 {
         return Ok(None);
     }
-    let retired: Vec<u64> = numbers
-        .iter()
-        .copied()
-        .filter(|n| *n < mark.mark.oldest)
-        .collect();
+    let retired: Vec<u64> = numbers.iter().copied().filter(|n| *n < mark.mark.oldest).collect();
     numbers.retain(|n| *n >= mark.mark.oldest);
     check_numbers(&numbers, mark.mark.oldest, mark.mark.newest)?;
 
@@ -86,70 +71,35 @@ pub(crate) fn survey<S: Storage>(storage: &S) -> Result<Option<Survey<S::File>>,
             None => check_first(&next, &identity)?,
             Some((before, _)) => check_continues(before, &next)?,
         }
-        segments.push(Segment {
-            number,
-            first_lsn: next.header.first_lsn,
-        });
+        segments.push(Segment { number, first_lsn: next.header.first_lsn });
         let end = scan_to_end(&mut next)?;
         current = Some((next, end));
     }
     let Some((mut tail, end)) = current else {
         let file = segment_name(mark.mark.oldest);
-        return Err(OpenError::Damaged {
-            file,
-            offset: 0,
-            damage: Damage::Missing,
-        });
+        return Err(OpenError::Damaged { file, offset: 0, damage: Damage::Missing });
     };
     check_tail(&mut tail, &end, mark.mark.durable)?;
     let last = tail.next_lsn - 1;
     let oldest = Lsn(segments[0].first_lsn);
-    let (checkpoint, checkpoints_damaged) =
-        choose_checkpoint(storage, &checkpoints, &identity, oldest, Lsn(last))?;
+    let (checkpoint, checkpoints_damaged) = choose_checkpoint(storage, &checkpoints, &identity, oldest, Lsn(last))?;
     let torn = end.stop == Stop::Bad;
     let last_group = end.last_group;
-    Ok(Some(Survey {
-        mark,
-        names,
-        segments,
-        retired,
-        tail,
-        last_group,
-        torn,
-        last,
-        checkpoint,
-        checkpoints_damaged,
-    }))
+    Ok(Some(Survey { mark, names, segments, retired, tail, last_group, torn, last, checkpoint, checkpoints_damaged }))
 }
 
 /// Every segment from the oldest to the newest that the mark names is there, without a hole.
 fn check_numbers(numbers: &[u64], oldest: u64, newest: u64) -> Result<(), OpenError> {
     let last = numbers.last().copied().unwrap_or(0).max(newest).max(oldest);
-    let missing = (oldest..=last).zip(
-        numbers
-            .iter()
-            .copied()
-            .map(Some)
-            .chain(std::iter::repeat(None)),
-    );
-    match missing
-        .into_iter()
-        .find(|(due, found)| Some(*due) != *found)
-    {
+    let missing = (oldest..=last).zip(numbers.iter().copied().map(Some).chain(std::iter::repeat(None)));
+    match missing.into_iter().find(|(due, found)| Some(*due) != *found) {
         None => Ok(()),
-        Some((due, _)) => Err(OpenError::Damaged {
-            file: segment_name(due),
-            offset: 0,
-            damage: Damage::Missing,
-        }),
+        Some((due, _)) => Err(OpenError::Damaged { file: segment_name(due), offset: 0, damage: Damage::Missing }),
     }
 }
 
 /// The first segment of a journal begins with its first record; of a later one its header is believed.
-fn check_first<F: StorageFile>(
-    scan: &SegmentScan<F>,
-    identity: &Identity,
-) -> Result<(), ReadError> {
+fn check_first<F: StorageFile>(scan: &SegmentScan<F>, identity: &Identity) -> Result<(), ReadError> {
     let first = scan.header.number == 1;
     if first && (scan.header.first_lsn != 1 || scan.header.chain != chain_start(identity)) {
         return Err(scan.damaged(0, Damage::Chain));
@@ -158,15 +108,9 @@ fn check_first<F: StorageFile>(
 }
 
 /// `next` begins with the record and the chain value that `before` ends with.
-pub(crate) fn check_continues<F: StorageFile>(
-    before: &SegmentScan<F>,
-    next: &SegmentScan<F>,
-) -> Result<(), ReadError> {
+pub(crate) fn check_continues<F: StorageFile>(before: &SegmentScan<F>, next: &SegmentScan<F>) -> Result<(), ReadError> {
     if next.header.first_lsn != before.next_lsn {
-        let damage = Damage::Gap {
-            expected: Lsn(before.next_lsn),
-            found: Lsn(next.header.first_lsn),
-        };
+        let damage = Damage::Gap { expected: Lsn(before.next_lsn), found: Lsn(next.header.first_lsn) };
         return Err(before.damaged(before.offset, damage));
     }
     if next.header.chain != before.chain {
@@ -195,30 +139,16 @@ fn scan_to_end<F: StorageFile>(scan: &mut SegmentScan<F>) -> Result<ScanEnd, Rea
 }
 
 /// K5 at the end of the journal: what follows the last whole group is damage, torn, or nothing.
-fn check_tail<F: StorageFile>(
-    tail: &mut SegmentScan<F>,
-    end: &ScanEnd,
-    durable: u64,
-) -> Result<(), ReadError> {
+fn check_tail<F: StorageFile>(tail: &mut SegmentScan<F>, end: &ScanEnd, durable: u64) -> Result<(), ReadError> {
     let first = Lsn(tail.next_lsn);
     if end.stop != Stop::Full
         && let Some((later_offset, later)) = tail.later_group()?
     {
-        let damage = Damage::BeforeWhole {
-            first,
-            later: Lsn(later.first_lsn),
-            later_offset,
-        };
+        let damage = Damage::BeforeWhole { first, later: Lsn(later.first_lsn), later_offset };
         return Err(tail.damaged(tail.offset, damage));
     }
     if first.0 <= durable {
-        return Err(tail.damaged(
-            tail.offset,
-            Damage::BelowMark {
-                first,
-                mark: Lsn(durable),
-            },
-        ));
+        return Err(tail.damaged(tail.offset, Damage::BelowMark { first, mark: Lsn(durable) }));
     }
     Ok(())
 }
@@ -237,16 +167,9 @@ fn choose_checkpoint<S: Storage>(
             damaged.push(*lsn);
             continue;
         };
-        let refused = |damage| OpenError::Damaged {
-            file: checkpoint::file_name(*lsn),
-            offset: 0,
-            damage,
-        };
+        let refused = |damage| OpenError::Damaged { file: checkpoint::file_name(*lsn), offset: 0, damage };
         if *lsn > last {
-            return Err(refused(Damage::OlderThanCheckpoint {
-                checkpoint: *lsn,
-                last,
-            }));
+            return Err(refused(Damage::OlderThanCheckpoint { checkpoint: *lsn, last }));
         }
         if lsn.next() < oldest {
             return Err(refused(Damage::NoCheckpoint(oldest)));
@@ -254,14 +177,8 @@ fn choose_checkpoint<S: Storage>(
         return Ok((Some(checkpoint), damaged));
     }
     if oldest != Lsn(1) {
-        let file = damaged
-            .first()
-            .map_or_else(|| "checkpoint".into(), |lsn| checkpoint::file_name(*lsn));
-        return Err(OpenError::Damaged {
-            file,
-            offset: 0,
-            damage: Damage::NoCheckpoint(oldest),
-        });
+        let file = damaged.first().map_or_else(|| "checkpoint".into(), |lsn| checkpoint::file_name(*lsn));
+        return Err(OpenError::Damaged { file, offset: 0, damage: Damage::NoCheckpoint(oldest) });
     }
     Ok((None, damaged))
 }

@@ -8,8 +8,7 @@ use std::ops::ControlFlow;
 use crate::Lsn;
 use crate::error::{Damage, ReadError};
 use crate::format::{
-    GROUP_HEADER_BYTES, GroupHeader, HeaderFault, Identity, Records, SECTOR, SegmentHeader,
-    check_chain, stored_chain,
+    GROUP_HEADER_BYTES, GroupHeader, HeaderFault, Identity, Records, SECTOR, SegmentHeader, check_chain, stored_chain,
 };
 use crate::storage::{Storage, StorageFile};
 
@@ -40,8 +39,7 @@ impl<F: StorageFile> Window<F> {
         let held = self.start..self.start + self.bytes.len() as u64;
         if !(held.contains(&offset) && offset + length as u64 <= held.end) {
             let rest = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
-            self.bytes
-                .resize(length.max(WINDOW_BYTES).min(rest.max(length)), 0);
+            self.bytes.resize(length.max(WINDOW_BYTES).min(rest.max(length)), 0);
             self.start = offset;
             self.file.read_at(&mut self.bytes, offset)?;
         }
@@ -86,21 +84,10 @@ pub(crate) struct SegmentScan<F> {
 
 impl<F: StorageFile> SegmentScan<F> {
     /// Opens a segment and checks its header against its name and the journal.
-    pub(crate) fn open<S: Storage<File = F>>(
-        storage: &S,
-        number: u64,
-        identity: &Identity,
-    ) -> Result<Self, ReadError> {
+    pub(crate) fn open<S: Storage<File = F>>(storage: &S, number: u64, identity: &Identity) -> Result<Self, ReadError> {
         let name = segment_name(number);
-        let io = |source| ReadError::Io {
-            file: name.clone(),
-            source,
-        };
-        let damaged = |damage| ReadError::Damaged {
-            file: name.clone(),
-            offset: 0,
-            damage,
-        };
+        let io = |source| ReadError::Io { file: name.clone(), source };
+        let damaged = |damage| ReadError::Damaged { file: name.clone(), offset: 0, damage };
         let file = match storage.open(&name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(damaged(Damage::Missing));
@@ -109,10 +96,7 @@ impl<F: StorageFile> SegmentScan<F> {
         };
         let length = file.bytes().map_err(io)?;
         if length < SECTOR as u64 {
-            return Err(damaged(Damage::Length {
-                expected: SECTOR as u64,
-                found: length,
-            }));
+            return Err(damaged(Damage::Length { expected: SECTOR as u64, found: length }));
         }
         let mut sector = [0; SECTOR];
         file.read_at(&mut sector, 0).map_err(io)?;
@@ -129,28 +113,12 @@ impl<F: StorageFile> SegmentScan<F> {
             return Err(damaged(Damage::Header));
         }
         if header.segment_bytes != length {
-            return Err(damaged(Damage::Length {
-                expected: header.segment_bytes,
-                found: length,
-            }));
+            return Err(damaged(Damage::Length { expected: header.segment_bytes, found: length }));
         }
         let (next_lsn, chain) = (header.first_lsn, header.chain);
-        let window = Window {
-            file,
-            length,
-            start: 0,
-            bytes: Vec::new(),
-        };
+        let window = Window { file, length, start: 0, bytes: Vec::new() };
         let first = SECTOR as u64;
-        Ok(SegmentScan {
-            window,
-            name,
-            header,
-            offset: first,
-            group_offset: first,
-            next_lsn,
-            chain,
-        })
+        Ok(SegmentScan { window, name, header, offset: first, group_offset: first, next_lsn, chain })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -162,30 +130,17 @@ impl<F: StorageFile> SegmentScan<F> {
     }
 
     pub(crate) fn damaged(&self, offset: u64, damage: Damage) -> ReadError {
-        ReadError::Damaged {
-            file: self.name.clone(),
-            offset,
-            damage,
-        }
+        ReadError::Damaged { file: self.name.clone(), offset, damage }
     }
 
     fn get(&mut self, offset: u64, length: usize) -> Result<&[u8], ReadError> {
         let name = &self.name;
-        self.window
-            .get(offset, length)
-            .map_err(|source| ReadError::Io {
-                file: name.clone(),
-                source,
-            })
+        self.window.get(offset, length).map_err(|source| ReadError::Io { file: name.clone(), source })
     }
 
     /// The header at `offset` when it is whole, of this segment, and its group fits.
     fn header_at(&mut self, offset: u64) -> Result<Option<GroupHeader>, ReadError> {
-        let (identity, number, room) = (
-            self.header.identity,
-            self.header.number,
-            self.header.segment_bytes - offset,
-        );
+        let (identity, number, room) = (self.header.identity, self.header.number, self.header.segment_bytes - offset);
         let header = GroupHeader::decode(self.get(offset, GROUP_HEADER_BYTES)?, &identity);
         Ok(header.filter(|h| h.segment == number && h.count > 0 && h.bytes() as u64 <= room))
     }
@@ -203,9 +158,7 @@ impl<F: StorageFile> SegmentScan<F> {
                 return Ok(Step::Stop(Stop::Full));
             }
             let header = self.header_at(offset)?;
-            let Some(header) =
-                header.filter(|h| h.first_lsn == self.next_lsn && h.chain_before == self.chain)
-            else {
+            let Some(header) = header.filter(|h| h.first_lsn == self.next_lsn && h.chain_before == self.chain) else {
                 let zeros = self.get(offset, SECTOR)?.iter().all(|byte| *byte == 0);
                 return Ok(Step::Stop(if zeros { Stop::Zeros } else { Stop::Bad }));
             };
@@ -289,8 +242,7 @@ impl<F: StorageFile> SegmentScan<F> {
         let mut part = vec![0; PART];
         let mut offset = self.offset;
         while offset < self.header.segment_bytes {
-            let length =
-                PART.min(usize::try_from(self.header.segment_bytes - offset).unwrap_or(PART));
+            let length = PART.min(usize::try_from(self.header.segment_bytes - offset).unwrap_or(PART));
             self.window.file.read_at(&mut part[..length], offset)?;
             if part[..length] != zeros[..length] {
                 self.window.file.write_at(&zeros[..length], offset)?;

@@ -109,10 +109,7 @@ impl FsStorage {
         let path = path.into();
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => {
-                let parent = path
-                    .parent()
-                    .filter(|p| !p.as_os_str().is_empty())
-                    .unwrap_or(Path::new("."));
+                let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 File::open(parent)?.sync_all()?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -130,9 +127,7 @@ impl FsStorage {
                 let zeros = vec![0; 1 << 20];
                 let mut offset = 0;
                 while offset < bytes {
-                    let part = zeros
-                        .len()
-                        .min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
+                    let part = zeros.len().min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
                     file.write_all_at(&zeros[..part], offset)?;
                     offset += part as u64;
                 }
@@ -163,10 +158,7 @@ impl Storage for FsStorage {
         let mut identity = [0; 16];
         let mut filled = 0;
         while filled < identity.len() {
-            filled += rustix::rand::getrandom(
-                &mut identity[filled..],
-                rustix::rand::GetRandomFlags::empty(),
-            )?;
+            filled += rustix::rand::getrandom(&mut identity[filled..], rustix::rand::GetRandomFlags::empty())?;
         }
         Ok(identity)
     }
@@ -184,13 +176,7 @@ impl Storage for FsStorage {
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<File> {
         let path = self.path.join(name);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)?;
+        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(&path)?;
         match FsStorage::fill(&file, bytes) {
             Ok(()) => Ok(file),
             Err(error) => {
@@ -201,10 +187,7 @@ impl Storage for FsStorage {
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.path.join(name))
+        OpenOptions::new().read(true).write(true).open(self.path.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

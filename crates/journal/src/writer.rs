@@ -17,6 +17,9 @@ use crate::{Options, checkpoint};
 const SPARE_PREFIX: &str = "spare-";
 /// After a spare could not be had it is tried again with every so manieth commit, and with every upkeep.
 const SPARE_RETRY_COMMITS: u32 = 64;
+/// A new spare is written with zeros in slices: so many bytes, and so many times the group, with each commit.
+const SLICE_BYTES: usize = 256 << 10;
+const SLICE_GROUPS: usize = 4;
 
 pub(crate) fn spare_name(number: u64) -> String {
     format!("{SPARE_PREFIX}{number:016}")
@@ -36,6 +39,27 @@ pub(crate) fn step<T>(action: &'static str, result: io::Result<T>) -> Result<T, 
     result.map_err(|error| (action, error))
 }
 
+/// A new spare on its way from allocated to written: `fdatasync` of blocks that were never written must also record
+/// that they now are, which takes half as long again. It may serve as it is.
+pub(crate) struct Filling<F> {
+    spare: u64,
+    file: F,
+    filled: u64,
+}
+
+/// Writes zeros from `offset` on.
+pub(crate) fn write_zeros<F: StorageFile>(file: &F, mut offset: u64, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; SLICE_BYTES.min(usize::try_from(bytes).unwrap_or(SLICE_BYTES))];
+    let end = offset + bytes;
+    while offset < end {
+        let part = zeros.len().min(usize::try_from(end - offset).unwrap_or(zeros.len()));
+        file.write_at(&zeros[..part], offset)?;
+        offset += part as u64;
+    }
+    Ok(())
+}
+
+/// The disk side of a journal.
 pub(crate) struct Writer<S: Storage> {
     pub storage: Arc<S>,
     pub shared: Arc<Shared>,
@@ -55,6 +79,7 @@ pub(crate) struct Writer<S: Storage> {
     pub retired: Vec<u64>,
     pub spare_failed: bool,
     pub spare_retry: u32,
+    pub filling: Option<Filling<S::File>>,
     pub commits_since_mark: u32,
     /// Held as long as somebody could write.
     pub _lock: S::Lock,
@@ -76,18 +101,10 @@ impl<S: Storage> Writer<S> {
         group: &mut GroupBuffer,
         rotation: Option<SegmentHeader>,
     ) -> Result<Duration, StepError> {
-        assert_eq!(
-            group.first_lsn(),
-            self.durable + 1,
-            "groups are written in order, without a gap"
-        );
+        assert_eq!(group.first_lsn(), self.durable + 1, "groups are written in order, without a gap");
         let sync = match &rotation {
             None => {
-                step(
-                    "write a group",
-                    self.file
-                        .write_at(group.group(self.capacity - self.end), self.end),
-                )?;
+                step("write a group", self.file.write_at(group.group(self.capacity - self.end), self.end))?;
                 let started = Instant::now();
                 step("sync a group", self.file.sync_data())?;
                 started.elapsed()
@@ -104,47 +121,23 @@ impl<S: Storage> Writer<S> {
     }
 
     /// The segment gets its name only after its content is durable: one that has the name is whole.
-    fn rotate(
-        &mut self,
-        group: &mut GroupBuffer,
-        header: &SegmentHeader,
-    ) -> Result<Duration, StepError> {
-        assert_eq!(
-            header.number,
-            self.number + 1,
-            "segments are numbered without a gap"
-        );
+    fn rotate(&mut self, group: &mut GroupBuffer, header: &SegmentHeader) -> Result<Duration, StepError> {
+        assert_eq!(header.number, self.number + 1, "segments are numbered without a gap");
         let (spare, file) = match self.spares.pop() {
-            Some(spare) => (
-                spare,
-                step(
-                    "open a spare segment",
-                    self.storage.open(&spare_name(spare)),
-                )?,
-            ),
+            Some(spare) => (spare, step("open a spare segment", self.storage.open(&spare_name(spare)))?),
             None => step("make a segment without a spare", self.create_spare())?,
         };
-        step(
-            "write a segment",
-            file.write_at(group.segment_start(header), 0),
-        )?;
+        step("write a segment", file.write_at(group.segment_start(header), 0))?;
         let started = Instant::now();
         step("sync a segment", file.sync_data())?;
         let sync = started.elapsed();
-        step(
-            "rename a segment",
-            self.storage
-                .rename(&spare_name(spare), &segment_name(header.number)),
-        )?;
+        step("rename a segment", self.storage.rename(&spare_name(spare), &segment_name(header.number)))?;
         step("sync the directory", self.storage.sync_dir())?;
         self.file = file;
         self.number = header.number;
         self.capacity = header.segment_bytes;
         self.end = SECTOR as u64;
-        self.shared.add(Segment {
-            number: header.number,
-            first_lsn: header.first_lsn,
-        });
+        self.shared.add(Segment { number: header.number, first_lsn: header.first_lsn });
         Ok(sync)
     }
 
@@ -172,13 +165,15 @@ impl<S: Storage> Writer<S> {
         self.write_mark(true)
     }
 
-    /// Work that nobody waits for: retires what is below `below`, keeps the spares. Only a failed mark is an error.
-    pub(crate) fn upkeep(&mut self, below: Option<u64>) -> Result<(), StepError> {
+    /// Work that nobody waits for: retires what is below `below`, keeps the spares; in proportion to a group of
+    /// `group_bytes`. Only a failed mark is an error.
+    pub(crate) fn upkeep(&mut self, below: Option<u64>, group_bytes: usize) -> Result<(), StepError> {
         if let Some(below) = below {
             self.retire(below)?;
         }
         self.recycle();
         self.prepare_spare();
+        self.fill_spare(SLICE_BYTES.max(SLICE_GROUPS * group_bytes) as u64);
         Ok(())
     }
 
@@ -204,17 +199,10 @@ impl<S: Storage> Writer<S> {
         while let Some(number) = self.retired.pop() {
             let name = segment_name(number);
             let wanted = self.spares.len() < self.options.reserve_segments as usize;
-            let fits = wanted
-                && self
-                    .storage
-                    .open(&name)
-                    .and_then(|f| f.bytes())
-                    .is_ok_and(|b| b == self.options.segment_bytes);
-            let done = if fits {
-                self.storage.rename(&name, &spare_name(self.next_spare))
-            } else {
-                self.storage.remove(&name)
-            };
+            let fits =
+                wanted && self.storage.open(&name).and_then(|f| f.bytes()).is_ok_and(|b| b == self.options.segment_bytes);
+            let done =
+                if fits { self.storage.rename(&name, &spare_name(self.next_spare)) } else { self.storage.remove(&name) };
             if done.is_err() {
                 self.retired.push(number);
                 return;
@@ -230,9 +218,7 @@ impl<S: Storage> Writer<S> {
     /// Preallocates a spare when the active segment is half full: late enough for a retired one to serve instead,
     /// early enough for half a segment of outcomes when the disk is full (M6).
     fn prepare_spare(&mut self) {
-        if self.spares.len() >= self.options.reserve_segments as usize
-            || self.end * 2 < self.capacity
-        {
+        if self.spares.len() >= self.options.reserve_segments as usize || self.end * 2 < self.capacity {
             return;
         }
         if self.spare_retry > 0 {
@@ -240,14 +226,31 @@ impl<S: Storage> Writer<S> {
             return;
         }
         match self.create_spare() {
-            Ok((number, _)) => {
-                self.spares.push(number);
+            Ok((spare, file)) => {
+                self.spares.push(spare);
                 self.spare_failed = false;
+                self.filling = Some(Filling { spare, file, filled: 0 });
             }
             Err(_) => {
                 self.spare_failed = true;
                 self.spare_retry = SPARE_RETRY_COMMITS;
             }
+        }
+    }
+
+    /// Writes the next slice of a new spare, as long as it is one.
+    fn fill_spare(&mut self, slice: u64) {
+        let spares = &self.spares;
+        let Some(mut filling) = self.filling.take_if(|filling| spares.contains(&filling.spare)) else {
+            self.filling = None;
+            return;
+        };
+        let slice = slice.min(self.options.segment_bytes - filling.filled);
+        let written = write_zeros(&filling.file, filling.filled, slice).and_then(|()| filling.file.sync_data());
+        filling.filled += slice;
+        // One that fails stays as it is: what is wrong with it a rotation finds out, if anything.
+        if written.is_ok() && filling.filled < self.options.segment_bytes {
+            self.filling = Some(filling);
         }
     }
 

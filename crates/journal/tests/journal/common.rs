@@ -9,12 +9,7 @@ pub(crate) const IDENTITY: [u8; 16] = *b"journal of tests";
 
 /// Segments of eight sectors: a header and at most seven groups.
 pub(crate) fn small() -> Options {
-    Options {
-        segment_bytes: 4096,
-        group_bytes_max: 2048,
-        reserve_segments: 1,
-        mark_commits: 1000,
-    }
+    Options { segment_bytes: 4096, group_bytes_max: 2048, reserve_segments: 1, mark_commits: 1000 }
 }
 
 /// The payload of record `lsn`: its number, and a length that differs from record to record.
@@ -32,10 +27,7 @@ pub(crate) struct Opened<S: Storage> {
     pub(crate) records: Vec<(u64, Vec<u8>)>,
 }
 
-pub(crate) fn open<S: Storage>(
-    storage: &Arc<S>,
-    options: &Options,
-) -> Result<Opened<S>, OpenError> {
+pub(crate) fn open<S: Storage>(storage: &Arc<S>, options: &Options) -> Result<Opened<S>, OpenError> {
     let (mut records, mut checkpoint) = (Vec::new(), None);
     let (journal, recovered) = Journal::open(Arc::clone(storage), options.clone(), |replay| {
         match replay {
@@ -44,12 +36,7 @@ pub(crate) fn open<S: Storage>(
         }
         Ok(())
     })?;
-    Ok(Opened {
-        journal,
-        recovered,
-        checkpoint,
-        records,
-    })
+    Ok(Opened { journal, recovered, checkpoint, records })
 }
 
 /// Opens a journal that must be sound, and checks that it holds the records 1 to `last` as `payload` makes them.

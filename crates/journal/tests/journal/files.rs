@@ -44,34 +44,21 @@ fn k6_lock_holds_between_handles_and_ends_with_the_journal() {
 #[test]
 fn files_are_private_and_allocated() {
     let (parent, storage) = directory();
-    let options = Options {
-        segment_bytes: 1 << 20,
-        group_bytes_max: 1 << 18,
-        ..Options::default()
-    };
+    let options = Options { segment_bytes: 1 << 20, group_bytes_max: 1 << 18, ..Options::default() };
     drop(open_whole(&storage, &options, 0));
     let path = parent.path().join("journal");
-    assert_eq!(
-        fs::metadata(&path).expect("there").permissions().mode() & 0o777,
-        0o700
-    );
+    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o700);
     for name in names(&*storage) {
         let metadata = fs::metadata(path.join(&name)).expect("there");
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
-        assert!(
-            metadata.blocks() * 512 >= metadata.len(),
-            "{name} has holes"
-        );
+        assert!(metadata.blocks() * 512 >= metadata.len(), "{name} has holes");
     }
 }
 
 #[test]
 fn identities_of_journals_differ() {
     let ((_p, one), (_q, other)) = (directory(), directory());
-    assert_ne!(
-        one.identity().expect("random"),
-        other.identity().expect("random")
-    );
+    assert_ne!(one.identity().expect("random"), other.identity().expect("random"));
 }
 
 #[test]
@@ -82,21 +69,12 @@ fn k5_torn_end_is_cut_in_the_file() {
     commit(&mut journal, 20);
     drop(journal);
     let segment = parent.path().join("journal/segment-0000000000000001");
-    let file = OpenOptions::new()
-        .write(true)
-        .open(&segment)
-        .expect("there");
+    let file = OpenOptions::new().write(true).open(&segment).expect("there");
     file.write_all_at(&[0; 512], 1024 + 512).expect("written");
-    assert_eq!(
-        open_whole(&storage, &small(), 1).recovered.torn_groups_cut,
-        1
-    );
+    assert_eq!(open_whole(&storage, &small(), 1).recovered.torn_groups_cut, 1);
     let bytes = fs::read(&segment).expect("read");
     assert!(bytes[1024..].iter().all(|byte| *byte == 0));
-    assert_eq!(
-        open_whole(&storage, &small(), 1).recovered.torn_groups_cut,
-        0
-    );
+    assert_eq!(open_whole(&storage, &small(), 1).recovered.torn_groups_cut, 0);
 }
 
 #[test]
@@ -106,16 +84,8 @@ fn k5_shortened_segment_is_refused() {
     commit(&mut journal, 1);
     journal.close().expect("clean");
     let segment = parent.path().join("journal/segment-0000000000000001");
-    OpenOptions::new()
-        .write(true)
-        .open(segment)
-        .expect("there")
-        .set_len(4000)
-        .expect("cut");
-    assert!(matches!(
-        open(&storage, &small()),
-        Err(OpenError::Damaged { .. })
-    ));
+    OpenOptions::new().write(true).open(segment).expect("there").set_len(4000).expect("cut");
+    assert!(matches!(open(&storage, &small()), Err(OpenError::Damaged { .. })));
 }
 
 #[test]
@@ -147,8 +117,7 @@ fn readers_read_while_the_journal_is_written_and_recycled() {
         for round in 1..=400 {
             append(&mut journal, 1 + round % 3);
             let commit = journal.take_commit().expect("open");
-            let committed =
-                std::thread::scope(|inner| inner.spawn(|| commit.run()).join().expect("ran"));
+            let committed = std::thread::scope(|inner| inner.spawn(|| commit.run()).join().expect("ran"));
             journal.committed(committed).expect("durable");
             if round % 20 == 0 {
                 write_checkpoint(&*storage, journal.durable(), b"state").expect("written");

@@ -9,12 +9,7 @@ use journal::{Lsn, Options, Reader, write_checkpoint};
 use crate::common::{IDENTITY, append, commit, copy, names, open, payload};
 
 fn tiny() -> Options {
-    Options {
-        segment_bytes: 2048,
-        group_bytes_max: 1536,
-        reserve_segments: 1,
-        mark_commits: 3,
-    }
+    Options { segment_bytes: 2048, group_bytes_max: 1536, reserve_segments: 1, mark_commits: 3 }
 }
 
 const LAST: u64 = 26;
@@ -41,13 +36,8 @@ fn journal() -> Arc<MemStorage> {
 /// What there is after a flip, if it is not refused, must be what was there before.
 fn check_harmless(file: &str, offset: u64, bit: u8, checkpoint: u64, records: &[(u64, Vec<u8>)]) {
     let place = format!("{file} byte {offset} bit {bit}");
-    assert!(
-        checkpoint == 16 || (checkpoint == 7 && file.starts_with("checkpoint")),
-        "{place}: {checkpoint}"
-    );
-    let expected: Vec<_> = (checkpoint + 1..=LAST)
-        .map(|lsn| (lsn, payload(lsn)))
-        .collect();
+    assert!(checkpoint == 16 || (checkpoint == 7 && file.starts_with("checkpoint")), "{place}: {checkpoint}");
+    let expected: Vec<_> = (checkpoint + 1..=LAST).map(|lsn| (lsn, payload(lsn))).collect();
     assert!(records == expected, "{place}: records differ");
 }
 
@@ -57,11 +47,7 @@ fn k5_every_flipped_bit_after_a_clean_stop_is_refused_or_harmless() {
     let files = names(&*storage);
     for kind in ["mark", "lock", "segment-", "spare-", "checkpoint-"] {
         // The lock of this storage is no file.
-        assert_eq!(
-            files.iter().any(|name| name.starts_with(kind)),
-            kind != "lock",
-            "{kind} in {files:?}"
-        );
+        assert_eq!(files.iter().any(|name| name.starts_with(kind)), kind != "lock", "{kind} in {files:?}");
     }
     let (mut refused, mut harmless) = (0, 0);
     for file in files {
@@ -108,8 +94,7 @@ fn k5_after_a_harmless_flip_the_journal_goes_on() {
             let mut journal = opened.journal;
             commit(&mut journal, 2);
             drop(journal);
-            let again = open(&flipped, &tiny())
-                .unwrap_or_else(|error| panic!("{file} {offset} {bit}: {error}"));
+            let again = open(&flipped, &tiny()).unwrap_or_else(|error| panic!("{file} {offset} {bit}: {error}"));
             assert_eq!(again.recovered.last, Lsn(LAST + 2));
         }
     }

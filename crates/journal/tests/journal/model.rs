@@ -47,20 +47,13 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn options() -> Options {
-    Options {
-        segment_bytes: 4096,
-        group_bytes_max: 2048,
-        reserve_segments: 1,
-        mark_commits: 3,
-    }
+    Options { segment_bytes: 4096, group_bytes_max: 2048, reserve_segments: 1, mark_commits: 3 }
 }
 
 /// A crash in which a random part survives.
 fn crash(storage: &MemStorage, mut seed: u64) -> Arc<MemStorage> {
     Arc::new(storage.crash(|_| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         match seed >> 33 & 3 {
             0 => Fate::Torn((seed >> 40 & 511) as usize),
             1 => Fate::Lost,
@@ -91,15 +84,7 @@ impl World {
     fn new() -> Self {
         let storage = Arc::new(MemStorage::new(IDENTITY));
         let journal = Some(open(&storage, &options()).expect("new").journal);
-        World {
-            storage,
-            journal,
-            flight: None,
-            history: Vec::new(),
-            acknowledged: 0,
-            ends: vec![0],
-            appended: 0,
-        }
+        World { storage, journal, flight: None, history: Vec::new(), acknowledged: 0, ends: vec![0], appended: 0 }
     }
 
     /// The process is gone; what the disk holds is opened again and compared.
@@ -108,19 +93,12 @@ impl World {
         self.journal = None;
         storage.set_space_left(None);
         self.storage = storage;
-        let opened =
-            open(&self.storage, &options()).unwrap_or_else(|error| panic!("refused: {error}"));
+        let opened = open(&self.storage, &options()).unwrap_or_else(|error| panic!("refused: {error}"));
         let last = opened.recovered.last.0;
-        assert!(
-            last >= self.acknowledged,
-            "{} was acknowledged, {last} is the last",
-            self.acknowledged
-        );
+        assert!(last >= self.acknowledged, "{} was acknowledged, {last} is the last", self.acknowledged);
         assert!(self.ends.contains(&last), "{last} ends no group");
         let from = opened.recovered.checkpoint.map_or(0, |lsn| lsn.0);
-        let expected: Vec<_> = (from..last)
-            .map(|at| (at + 1, self.history[at as usize].clone()))
-            .collect();
+        let expected: Vec<_> = (from..last).map(|at| (at + 1, self.history[at as usize].clone())).collect();
         assert_eq!(opened.records, expected);
         self.history.truncate(last as usize);
         self.ends.retain(|end| *end <= last);
@@ -152,16 +130,12 @@ impl World {
                 }
             }
             Op::Run => {
-                if let Some(Flight::Taken(commit)) =
-                    self.flight.take_if(|f| matches!(f, Flight::Taken(_)))
-                {
+                if let Some(Flight::Taken(commit)) = self.flight.take_if(|f| matches!(f, Flight::Taken(_))) {
                     self.flight = Some(Flight::Ran(commit.run()));
                 }
             }
             Op::Committed => {
-                let Some(Flight::Ran(committed)) =
-                    self.flight.take_if(|f| matches!(f, Flight::Ran(_)))
-                else {
+                let Some(Flight::Ran(committed)) = self.flight.take_if(|f| matches!(f, Flight::Ran(_))) else {
                     return;
                 };
                 let Some(journal) = &mut self.journal else {
@@ -170,9 +144,7 @@ impl World {
                 match journal.committed(committed) {
                     Ok(durable) => self.acknowledged = durable.0,
                     Err(poisoned) => {
-                        assert!(
-                            poisoned.failed.0 <= self.acknowledged.max(journal.durable().0) + 1
-                        );
+                        assert!(poisoned.failed.0 <= self.acknowledged.max(journal.durable().0) + 1);
                         assert!(journal.take_commit().is_none());
                         let storage = Arc::new(self.storage.kill());
                         self.restart(storage);
@@ -216,11 +188,7 @@ impl World {
                 if closed {
                     self.acknowledged = all;
                 }
-                let storage = if closed {
-                    crash(&self.storage, 0)
-                } else {
-                    Arc::new(self.storage.kill())
-                };
+                let storage = if closed { crash(&self.storage, 0) } else { Arc::new(self.storage.kill()) };
                 self.restart(storage);
             }
             Op::Kill => {

@@ -3,19 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::common::{
-    IDENTITY, append, closed, commit, copy, names, open, open_whole, payload, small, upkeep,
-};
+use crate::common::{IDENTITY, append, closed, commit, copy, names, open, open_whole, payload, small, upkeep};
 use journal::memory::{Fate, MemStorage};
 use journal::{Damage, Lsn, OpenError, Options, ReadError, Reader, write_checkpoint};
 
 fn damage(storage: &Arc<MemStorage>) -> (String, u64, Damage) {
     match open(storage, &small()) {
-        Err(OpenError::Damaged {
-            file,
-            offset,
-            damage,
-        }) => (file, offset, damage),
+        Err(OpenError::Damaged { file, offset, damage }) => (file, offset, damage),
         Err(other) => panic!("refused otherwise: {other}"),
         Ok(opened) => panic!("opened: {:?}", opened.recovered),
     }
@@ -47,12 +41,7 @@ fn one_commit_is_in_flight_at_most() {
     assert!(journal.take_commit().is_none() && journal.take_upkeep().is_none());
     assert_eq!(journal.committed(first.run()).expect("durable"), Lsn(1));
     let second = journal.take_commit().expect("open");
-    assert_eq!(
-        journal
-            .committed(std::thread::spawn(|| second.run()).join().expect("ran"))
-            .expect("durable"),
-        Lsn(2)
-    );
+    assert_eq!(journal.committed(std::thread::spawn(|| second.run()).join().expect("ran")).expect("durable"), Lsn(2));
     assert_eq!((journal.stats().commits, journal.stats().records), (2, 2));
 }
 
@@ -77,10 +66,7 @@ fn a_full_group_is_closed_and_the_next_opened() {
 #[test]
 fn the_largest_record_fits_and_a_larger_one_asserts() {
     let storage = Arc::new(MemStorage::new(IDENTITY));
-    let options = Options {
-        segment_bytes: 2048 + 512,
-        ..small()
-    };
+    let options = Options { segment_bytes: 2048 + 512, ..small() };
     let mut journal = open_whole(&storage, &options, 0).journal;
     let largest = vec![7; options.record_bytes_max()];
     for _ in 0..4 {
@@ -92,44 +78,21 @@ fn the_largest_record_fits_and_a_larger_one_asserts() {
     assert!(opened.records.iter().all(|(_, bytes)| *bytes == largest));
     let mut journal = opened.journal;
     let larger = vec![7; options.record_bytes_max() + 1];
-    assert!(
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| journal.append(&larger))).is_err()
-    );
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| journal.append(&larger))).is_err());
 }
 
 #[test]
 fn options_that_contradict_themselves_are_refused() {
     let storage = Arc::new(MemStorage::new(IDENTITY));
     for options in [
-        Options {
-            group_bytes_max: 4096,
-            ..small()
-        },
-        Options {
-            group_bytes_max: 0,
-            ..small()
-        },
-        Options {
-            segment_bytes: 5000,
-            ..small()
-        },
-        Options {
-            segment_bytes: 1 << 33,
-            ..small()
-        },
-        Options {
-            reserve_segments: 0,
-            ..small()
-        },
-        Options {
-            mark_commits: 0,
-            ..small()
-        },
+        Options { group_bytes_max: 4096, ..small() },
+        Options { group_bytes_max: 0, ..small() },
+        Options { segment_bytes: 5000, ..small() },
+        Options { segment_bytes: 1 << 33, ..small() },
+        Options { reserve_segments: 0, ..small() },
+        Options { mark_commits: 0, ..small() },
     ] {
-        assert!(
-            matches!(open(&storage, &options), Err(OpenError::Options(_))),
-            "{options:?}"
-        );
+        assert!(matches!(open(&storage, &options), Err(OpenError::Options(_))), "{options:?}");
     }
     assert!(names(&*storage).is_empty());
 }
@@ -142,10 +105,7 @@ fn k6_a_second_journal_on_the_directory_is_refused() {
     append(&mut first, 1);
     let commit = first.take_commit().expect("open");
     drop(first);
-    assert!(
-        matches!(open(&storage, &small()), Err(OpenError::Locked)),
-        "the commit may still write"
-    );
+    assert!(matches!(open(&storage, &small()), Err(OpenError::Locked)), "the commit may still write");
     drop(commit.run());
     open_whole(&storage, &small(), 1);
 }
@@ -158,10 +118,7 @@ fn a_rejected_record_gives_the_lock_back_and_changes_nothing() {
         journal::Replay::Record(Lsn(2), _) => Err("no such kind of record".into()),
         journal::Replay::Record(..) | journal::Replay::Checkpoint(_) => Ok(()),
     });
-    assert!(matches!(
-        refused,
-        Err(OpenError::Rejected { lsn: Lsn(2), .. })
-    ));
+    assert!(matches!(refused, Err(OpenError::Rejected { lsn: Lsn(2), .. })));
     assert_eq!(storage.operations(), before);
     open_whole(&storage, &small(), 2);
 }
@@ -200,17 +157,11 @@ fn m6_a_failed_write_poisons_and_half_a_group_is_cut() {
     append(&mut journal, 2);
     storage.fail_write(1, 100);
     let failing = journal.take_commit().expect("open");
-    assert_eq!(
-        journal.committed(failing.run()).expect_err("failed").action,
-        "write a group"
-    );
+    assert_eq!(journal.committed(failing.run()).expect_err("failed").action, "write a group");
     assert!(journal.take_commit().is_none());
     let opened = open_whole(&copy(&storage), &small(), 2);
     assert_eq!(opened.recovered.torn_groups_cut, 1);
-    assert_eq!(
-        opened.recovered.torn_at,
-        Some(("segment-0000000000000001".into(), 1024))
-    );
+    assert_eq!(opened.recovered.torn_at, Some(("segment-0000000000000001".into(), 1024)));
     assert_eq!(opened.journal.stats().torn_groups_cut, 1);
 }
 
@@ -253,36 +204,20 @@ fn k5_bad_group_before_a_whole_one_is_damage() {
     for offset in [1024, 1050, 1100, 1500] {
         let bad = copy(&storage);
         bad.flip_bit("segment-0000000000000001", offset, 3);
-        let expected = Damage::BeforeWhole {
-            first: Lsn(2),
-            later: Lsn(3),
-            later_offset: 1536,
-        };
-        assert_eq!(
-            damage(&bad),
-            ("segment-0000000000000001".into(), 1024, expected)
-        );
+        let expected = Damage::BeforeWhole { first: Lsn(2), later: Lsn(3), later_offset: 1536 };
+        assert_eq!(damage(&bad), ("segment-0000000000000001".into(), 1024, expected));
     }
     // The last one can be.
     storage.flip_bit("segment-0000000000000001", 1540, 3);
-    assert_eq!(
-        open_whole(&storage, &small(), 2).recovered.torn_groups_cut,
-        1
-    );
+    assert_eq!(open_whole(&storage, &small(), 2).recovered.torn_groups_cut, 1);
 }
 
 #[test]
 fn k5_bad_group_below_the_mark_is_damage() {
     let storage = closed(&[1, 1]);
     storage.flip_bit("segment-0000000000000001", 1100, 3);
-    let expected = Damage::BelowMark {
-        first: Lsn(2),
-        mark: Lsn(2),
-    };
-    assert_eq!(
-        damage(&storage),
-        ("segment-0000000000000001".into(), 1024, expected)
-    );
+    let expected = Damage::BelowMark { first: Lsn(2), mark: Lsn(2) };
+    assert_eq!(damage(&storage), ("segment-0000000000000001".into(), 1024, expected));
 }
 
 #[test]
@@ -293,28 +228,14 @@ fn k5_clean_stop_is_marked_twice() {
     for slot in [0, 4096] {
         let bad = copy(&storage);
         bad.flip_bit("mark", slot + 41, 0);
-        assert_eq!(
-            damage(&bad).2,
-            Damage::BelowMark {
-                first: Lsn(2),
-                mark: Lsn(2)
-            }
-        );
+        assert_eq!(damage(&bad).2, Damage::BelowMark { first: Lsn(2), mark: Lsn(2) });
     }
 }
 
 #[test]
 fn k5_lazy_mark_follows_what_is_durable() {
     let storage = Arc::new(MemStorage::new(IDENTITY));
-    let mut journal = open(
-        &storage,
-        &Options {
-            mark_commits: 2,
-            ..small()
-        },
-    )
-    .expect("new")
-    .journal;
+    let mut journal = open(&storage, &Options { mark_commits: 2, ..small() }).expect("new").journal;
     for _ in 0..3 {
         commit(&mut journal, 1);
     }
@@ -325,40 +246,23 @@ fn k5_lazy_mark_follows_what_is_durable() {
     open_whole(&torn, &small(), 2);
     storage.flip_bit("segment-0000000000000001", 1540, 3);
     storage.flip_bit("segment-0000000000000001", 1030, 3);
-    assert_eq!(
-        damage(&storage).2,
-        Damage::BelowMark {
-            first: Lsn(2),
-            mark: Lsn(2)
-        }
-    );
+    assert_eq!(damage(&storage).2, Damage::BelowMark { first: Lsn(2), mark: Lsn(2) });
 }
 
 #[test]
 fn k5_error_names_file_offset_and_what_helps() {
     let storage = closed(&[1, 1]);
     storage.flip_bit("segment-0000000000000001", 1100, 3);
-    let Err(error) = open(&storage, &small()) else {
-        panic!("opened")
-    };
+    let Err(error) = open(&storage, &small()) else { panic!("opened") };
     let text = error.to_string();
-    assert!(
-        text.starts_with("segment-0000000000000001 at offset 1024: "),
-        "{text}"
-    );
-    assert!(
-        text.contains("next: ") && text.contains("standby copy"),
-        "{text}"
-    );
+    assert!(text.starts_with("segment-0000000000000001 at offset 1024: "), "{text}");
+    assert!(text.contains("next: ") && text.contains("standby copy"), "{text}");
 }
 
 #[test]
 fn k5_missing_segment_is_refused() {
     let storage = closed(&[1; 20]);
-    let segments: Vec<String> = names(&*storage)
-        .into_iter()
-        .filter(|name| name.starts_with("segment-"))
-        .collect();
+    let segments: Vec<String> = names(&*storage).into_iter().filter(|name| name.starts_with("segment-")).collect();
     assert_eq!(segments.len(), 3);
     for gone in segments {
         let bad = copy(&storage);
@@ -371,11 +275,7 @@ fn k5_missing_segment_is_refused() {
 fn k5_missing_or_foreign_mark_is_refused() {
     let storage = closed(&[1]);
     let other = Arc::new(MemStorage::new([9; 16]));
-    open(&other, &small())
-        .expect("new")
-        .journal
-        .close()
-        .expect("clean");
+    open(&other, &small()).expect("new").journal.close().expect("clean");
     let mark = storage.bytes_of("mark").expect("there");
     storage.take("mark");
     assert_eq!(damage(&storage), ("mark".into(), 0, Damage::Missing));
@@ -384,13 +284,7 @@ fn k5_missing_or_foreign_mark_is_refused() {
     storage.put("mark", vec![0; 8192]);
     assert_eq!(damage(&storage).2, Damage::Mark);
     storage.put("mark", mark[..100].to_vec());
-    assert_eq!(
-        damage(&storage).2,
-        Damage::Length {
-            expected: 8192,
-            found: 100
-        }
-    );
+    assert_eq!(damage(&storage).2, Damage::Length { expected: 8192, found: 100 });
     storage.put("mark", mark);
     open_whole(&storage, &small(), 1);
 }
@@ -404,13 +298,7 @@ fn k5_restored_older_copy_is_refused() {
     commit(&mut journal, 1);
     journal.close().expect("clean");
     storage.put("segment-0000000000000001", older);
-    assert_eq!(
-        damage(&storage).2,
-        Damage::BelowMark {
-            first: Lsn(3),
-            mark: Lsn(3)
-        }
-    );
+    assert_eq!(damage(&storage).2, Damage::BelowMark { first: Lsn(3), mark: Lsn(3) });
 
     // An older copy of segments and mark under a newer checkpoint.
     let storage = closed(&[1, 1]);
@@ -420,10 +308,7 @@ fn k5_restored_older_copy_is_refused() {
     write_checkpoint(&*storage, Lsn(3), b"three").expect("written");
     let name = "checkpoint-00000000000000000003";
     older.put(name, storage.bytes_of(name).expect("there"));
-    let expected = Damage::OlderThanCheckpoint {
-        checkpoint: Lsn(3),
-        last: Lsn(2),
-    };
+    let expected = Damage::OlderThanCheckpoint { checkpoint: Lsn(3), last: Lsn(2) };
     assert_eq!(damage(&older), (name.into(), 0, expected));
 }
 
@@ -452,17 +337,11 @@ fn k5_groups_swapped_or_repeated_are_refused() {
     swapped[512..1024].copy_from_slice(&segment[1024..1536]);
     swapped[1024..1536].copy_from_slice(&segment[512..1024]);
     storage.put("segment-0000000000000001", swapped);
-    assert!(matches!(
-        damage(&storage).2,
-        Damage::BeforeWhole { first: Lsn(1), .. }
-    ));
+    assert!(matches!(damage(&storage).2, Damage::BeforeWhole { first: Lsn(1), .. }));
     let mut repeated = segment.clone();
     repeated[2048..2560].copy_from_slice(&segment[1536..2048]);
     storage.put("segment-0000000000000001", repeated);
-    assert!(
-        open(&storage, &small()).is_ok_and(|opened| opened.recovered.last == Lsn(3)),
-        "after the end: cut"
-    );
+    assert!(open(&storage, &small()).is_ok_and(|opened| opened.recovered.last == Lsn(3)), "after the end: cut");
 }
 
 #[test]
@@ -494,23 +373,11 @@ fn checkpoint_is_given_first_and_then_what_follows_it() {
         write_checkpoint(&*storage, Lsn(lsn), format!("state {lsn}").as_bytes()).expect("written");
     }
     journal.close().expect("clean");
-    let kept: Vec<String> = names(&*storage)
-        .into_iter()
-        .filter(|n| n.starts_with("checkpoint"))
-        .collect();
-    assert_eq!(
-        kept,
-        [
-            "checkpoint-00000000000000000007",
-            "checkpoint-00000000000000000014"
-        ]
-    );
+    let kept: Vec<String> = names(&*storage).into_iter().filter(|n| n.starts_with("checkpoint")).collect();
+    assert_eq!(kept, ["checkpoint-00000000000000000007", "checkpoint-00000000000000000014"]);
     let opened = open(&storage, &small()).expect("sound");
     assert_eq!(opened.checkpoint, Some((14, b"state 14".to_vec())));
-    assert_eq!(
-        opened.records.iter().map(|r| r.0).collect::<Vec<_>>(),
-        [15, 16, 17, 18, 19, 20]
-    );
+    assert_eq!(opened.records.iter().map(|r| r.0).collect::<Vec<_>>(), [15, 16, 17, 18, 19, 20]);
     assert_eq!(opened.recovered.records, 6);
     drop(opened);
 
@@ -539,16 +406,8 @@ fn retired_segments_are_recycled_and_their_stale_groups_never_read() {
         // Every state on the way recovers to what is durable, also after a crash.
         let crashed = Arc::new(storage.crash(|_| Fate::Lost));
         let opened = open(&crashed, &options).expect("sound");
-        assert_eq!(
-            (opened.recovered.last, opened.recovered.torn_groups_cut),
-            (Lsn(round), 0)
-        );
-        assert!(
-            opened
-                .records
-                .iter()
-                .all(|(lsn, bytes)| *bytes == payload(*lsn))
-        );
+        assert_eq!((opened.recovered.last, opened.recovered.torn_groups_cut), (Lsn(round), 0));
+        assert!(opened.records.iter().all(|(lsn, bytes)| *bytes == payload(*lsn)));
     }
     assert!(journal.stats().rotations >= 8);
     assert!(files_max <= 8, "{files_max} files");
@@ -556,9 +415,7 @@ fn retired_segments_are_recycled_and_their_stale_groups_never_read() {
     assert!(first.number > 4);
     let reader = journal.reader();
     let missing = reader.for_each(Lsn(1), Lsn(60), |_, _| ControlFlow::Continue(()));
-    assert!(
-        matches!(missing, Err(ReadError::Retired { from: Lsn(1), oldest }) if oldest == first.first)
-    );
+    assert!(matches!(missing, Err(ReadError::Retired { from: Lsn(1), oldest }) if oldest == first.first));
 }
 
 #[test]
@@ -570,11 +427,7 @@ fn retirement_keeps_what_the_older_checkpoint_needs() {
     }
     journal.retire(Lsn(30));
     upkeep(&mut journal);
-    assert_eq!(
-        journal.reader().oldest(),
-        Lsn(1),
-        "without a checkpoint all is needed"
-    );
+    assert_eq!(journal.reader().oldest(), Lsn(1), "without a checkpoint all is needed");
     write_checkpoint(&*storage, Lsn(8), b"eight").expect("written");
     write_checkpoint(&*storage, Lsn(25), b"twenty-five").expect("written");
     journal.retire(Lsn(30));
@@ -582,13 +435,7 @@ fn retirement_keeps_what_the_older_checkpoint_needs() {
     assert!(journal.reader().oldest() > Lsn(1) && journal.reader().oldest() <= Lsn(9));
     drop(journal);
     storage.flip_bit("checkpoint-00000000000000000025", 70, 1);
-    assert_eq!(
-        open(&storage, &small())
-            .expect("sound")
-            .checkpoint
-            .map(|c| c.0),
-        Some(8)
-    );
+    assert_eq!(open(&storage, &small()).expect("sound").checkpoint.map(|c| c.0), Some(8));
     storage.flip_bit("checkpoint-00000000000000000008", 66, 1);
     assert!(matches!(damage(&storage).2, Damage::NoCheckpoint(_)));
 }
@@ -647,13 +494,8 @@ fn reader_gives_durable_records_within_its_bounds() {
     check(20, 100, 20..40, 40);
     check(40, 100, 40..40, 40);
     check(9, 8, 9..9, 9);
-    let stopped = reader.for_each(Lsn(5), Lsn(39), |lsn, _| {
-        if lsn == Lsn(7) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
+    let stopped = reader
+        .for_each(Lsn(5), Lsn(39), |lsn, _| if lsn == Lsn(7) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
     assert_eq!(stopped.expect("read"), Lsn(8));
     assert_eq!(journal.sealed().map(|s| s.first).next(), Some(Lsn(1)));
 }
@@ -664,9 +506,7 @@ fn reader_refuses_damage_below_the_durable_end() {
     let reader = open_whole(&storage, &small(), 20).journal.reader();
     storage.flip_bit("segment-0000000000000002", 1100, 0);
     let read = reader.for_each(Lsn(1), Lsn(20), |_, _| ControlFlow::Continue(()));
-    let Err(ReadError::Damaged { file, offset, .. }) = read else {
-        panic!("{read:?}")
-    };
+    let Err(ReadError::Damaged { file, offset, .. }) = read else { panic!("{read:?}") };
     assert_eq!((file.as_str(), offset), ("segment-0000000000000002", 1024));
 }
 
@@ -678,13 +518,7 @@ fn offline_reader_verifies_without_changing_anything() {
     assert_eq!((reader.durable(), checkpoint), (Lsn(20), None));
     assert_eq!(storage.operations(), before);
     let empty = Reader::open(Arc::new(MemStorage::new(IDENTITY)));
-    assert!(matches!(
-        empty,
-        Err(OpenError::Damaged {
-            damage: Damage::Missing,
-            ..
-        })
-    ));
+    assert!(matches!(empty, Err(OpenError::Damaged { damage: Damage::Missing, .. })));
     storage.flip_bit("segment-0000000000000001", 1100, 3);
     assert!(Reader::open(storage).is_err());
 }
@@ -699,10 +533,7 @@ fn m6_full_disk_takes_the_reserve_and_leaves_room_for_outcomes() {
         commit(&mut journal, 1);
         before_the_end += u64::from(!journal.has_reserve());
     }
-    assert!(
-        before_the_end >= 4,
-        "half a segment is left when the reserve is lost, had {before_the_end}"
-    );
+    assert!(before_the_end >= 4, "half a segment is left when the reserve is lost, had {before_the_end}");
     // Space comes back, and a slow timer notices.
     storage.set_space_left(None);
     upkeep(&mut journal);
@@ -748,11 +579,7 @@ fn retired_segments_give_a_full_disk_its_reserve_back() {
 #[test]
 fn segment_size_may_change_between_runs() {
     let storage = closed(&[1; 10]);
-    let larger = Options {
-        segment_bytes: 8192,
-        group_bytes_max: 7680,
-        ..small()
-    };
+    let larger = Options { segment_bytes: 8192, group_bytes_max: 7680, ..small() };
     let mut journal = open_whole(&storage, &larger, 10).journal;
     for _ in 0..40 {
         commit(&mut journal, 1);
@@ -765,4 +592,23 @@ fn segment_size_may_change_between_runs() {
     }
     drop(journal);
     open_whole(&storage, &small(), 130);
+}
+
+#[test]
+fn a_spare_that_serves_before_it_is_filled_is_filled_no_more() {
+    let options = Options { segment_bytes: 1 << 20, group_bytes_max: 900 << 10, ..small() };
+    let storage = Arc::new(MemStorage::new(IDENTITY));
+    let mut journal = open(&storage, &options).expect("new").journal;
+    // Nearly half; a little more, with which the filling begins; then what does not fit any more.
+    let groups = [500 << 10, 20 << 10, 600 << 10, 100, 100, 100, 100, 100];
+    for bytes in groups {
+        journal.append(&vec![7; bytes]);
+        let commit = journal.take_commit().expect("open");
+        journal.committed(commit.run()).expect("durable");
+    }
+    assert_eq!(journal.stats().rotations, 1);
+    journal.close().expect("clean");
+    let records = open(&storage, &options).expect("sound").records;
+    assert!(records.iter().map(|(_, bytes)| bytes.len()).eq(groups));
+    assert!(records.iter().all(|(_, bytes)| bytes.iter().all(|byte| *byte == 7)));
 }
