@@ -170,10 +170,7 @@ fn warn_of_conditions() {
 /// Starts this program again as the peer and gives its line of the table.
 fn run_peer() -> std::io::Result<String> {
     let specification = SpecificationFile::write()?;
-    let output = Command::new(std::env::current_exe()?)
-        .arg(PEER)
-        .env("SPEC_FILE", &specification.0)
-        .output()?;
+    let output = Command::new(std::env::current_exe()?).arg(PEER).env("SPEC_FILE", &specification.0).output()?;
     // It prints lines of its own too.
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find(|line| line.starts_with("iso8583_rs"));
@@ -256,12 +253,7 @@ mod peer {
         let assembly_ns = median_ns(|| {
             black_box(black_box(&read).assemble()).expect("as before");
         });
-        println!(
-            "{:<32}{:>8}{:>12}{parse_ns:>16.0}{assembly_ns:>12.0}",
-            "iso8583_rs 0.1.10",
-            bytes.len(),
-            "-"
-        );
+        println!("{:<32}{:>8}{:>12}{parse_ns:>16.0}{assembly_ns:>12.0}", "iso8583_rs 0.1.10", bytes.len(), "-");
     }
 
     fn ascii() -> &'static Dialect {

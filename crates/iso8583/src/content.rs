@@ -155,3 +155,41 @@ pub(crate) fn to_hex(bytes: &[u8], text: &mut [u8]) {
         *pair = [digit(byte >> 4), digit(byte & 0xF)];
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// One wrong byte is found at each place of each length: blocks leave no gap between them.
+    #[test]
+    fn a_wrong_byte_is_found_wherever_it_stands() {
+        for len in 0..70 {
+            let mut digits = vec![b'7'; len];
+            assert_eq!(Content::N.first_wrong(&digits), None);
+            for at in 0..len {
+                digits[at] = b':';
+                assert_eq!(Content::N.first_wrong(&digits), Some(at), "length {len}");
+                digits[at] = b'7';
+            }
+        }
+    }
+
+    #[test]
+    fn each_class_allows_its_bytes_and_no_other() {
+        let check = |content: Content, allowed: &[u8]| {
+            for byte in 0..=255 {
+                let judged = content.first_wrong(&[byte]).is_none();
+                assert_eq!(judged, allowed.contains(&byte), "{content:?} {byte:#X}");
+            }
+        };
+        let printable: Vec<u8> = (b' '..=b'~').collect();
+        let only = |keep: fn(&u8) -> bool| -> Vec<u8> { printable.iter().copied().filter(keep).collect() };
+        check(Content::N, b"0123456789");
+        check(Content::Z, b"0123456789=");
+        check(Content::A, &only(|b| b.is_ascii_alphabetic() || *b == b' '));
+        check(Content::An, &only(|b| b.is_ascii_alphanumeric() || *b == b' '));
+        check(Content::Ans, &printable);
+        check(Content::Xn, b"CD");
+    }
+}

@@ -3,9 +3,10 @@
 //! Text fields are ASCII text (digits, never packed; track 2 with `=`), binary fields (PIN block,
 //! chip data, MACs) are raw bytes. It knows no encoding and checks no content: parsing and
 //! assembly do, by the dialect's table. Reusable: [`Fields::clear`] keeps the buffers.
-//! Invariant: every byte of the buffer that is not a value of a present field is zero, also in a
-//! buffer that was given back to the allocator.
+//! Invariant: every byte of the buffer that is not a value of a present field is zero, also when the
+//! buffer is given back to the allocator.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -30,7 +31,9 @@ pub struct Fields {
     present: u128,
     /// One span for each present data element, in their order.
     spans: Vec<Span>,
-    data: Vec<u8>,
+    /// The values, in the order in which they were set; zero from `used` on.
+    buffer: Vec<u8>,
+    used: usize,
 }
 
 impl Fields {
@@ -40,7 +43,7 @@ impl Fields {
 
     /// An empty message.
     pub fn new(mti: Mti) -> Self {
-        Self { mti, present: 0, spans: Vec::with_capacity(Self::USUAL_FIELDS), data: Vec::with_capacity(Self::USUAL_BYTES) }
+        Self { mti, present: 0, spans: Vec::with_capacity(Self::USUAL_FIELDS), buffer: vec![0; Self::USUAL_BYTES], used: 0 }
     }
 
     /// Wipes all fields, keeps the buffers, and starts a message of this type.
@@ -48,9 +51,8 @@ impl Fields {
         self.mti = mti;
         self.present = 0;
         self.spans.clear();
-        // Beyond its length the buffer is zero already.
-        wipe(&mut self.data);
-        self.data.clear();
+        self.wipe_used();
+        self.used = 0;
     }
 
     /// The message type.
@@ -75,7 +77,7 @@ impl Fields {
             return None;
         }
         let span = self.spans.get(self.rank(de))?;
-        self.data.get(span.start..span.start + span.len)
+        self.buffer.get(span.start..span.start + span.len)
     }
 
     /// The value as text; `None` if absent, binary, or not UTF-8.
@@ -91,8 +93,7 @@ impl Fields {
     /// # Panics
     /// If `de` is not 2 to 128: which field to set is our own decision, never a peer's.
     pub fn set(&mut self, de: u8, value: &[u8]) {
-        self.place(de, value.len());
-        self.data.extend_from_slice(value);
+        self.allocate(de, value.len()).copy_from_slice(value);
     }
 
     /// Makes the data element present with `len` zero bytes, for the caller to fill.
@@ -100,21 +101,12 @@ impl Fields {
     /// # Panics
     /// If `de` is not 2 to 128.
     pub(crate) fn allocate(&mut self, de: u8, len: usize) -> &mut [u8] {
-        self.place(de, len);
-        let start = self.data.len();
-        self.data.resize(start + len, 0);
-        &mut self.data[start..]
-    }
-
-    /// Makes the data element present with the `len` bytes that the caller appends next.
-    fn place(&mut self, de: u8, len: usize) {
         assert!((2..=128).contains(&de), "data elements are 2 to 128");
         let bit = bit(de);
         if self.present & bit != 0 {
             self.remove_present(de);
         }
-        self.reserve(len);
-        let span = Span { start: self.data.len(), len };
+        let span = self.take_room(len);
         // Most messages are filled in order: then no field after this one is present.
         if self.present < bit {
             self.spans.push(span);
@@ -122,6 +114,7 @@ impl Fields {
             self.spans.insert(self.rank(de), span);
         }
         self.present |= bit;
+        &mut self.buffer[span.start..span.start + span.len]
     }
 
     /// Removes a data element and wipes its value.
@@ -135,10 +128,10 @@ impl Fields {
         let span = self.spans.remove(self.rank(de));
         self.present &= !bit(de);
         let end = span.start + span.len;
-        wipe(&mut self.data[span.start..end]);
+        wipe(&mut self.buffer[span.start..end]);
         // The newest value gives its room back, so that replacing it again and again does not grow.
-        if end == self.data.len() {
-            self.data.truncate(span.start);
+        if end == self.used {
+            self.used = span.start;
         }
     }
 
@@ -157,7 +150,7 @@ impl Fields {
             // One span for each bit, so a bit is left; 127 + 1 fits a byte.
             let de = left.trailing_zeros() as u8 + 1;
             left &= left.wrapping_sub(1);
-            (de, &self.data[span.start..span.start + span.len])
+            (de, &self.buffer[span.start..span.start + span.len])
         })
     }
 
@@ -171,16 +164,22 @@ impl Fields {
         (self.present & (bit(de) - 1)).count_ones() as usize
     }
 
-    /// Like `Vec::reserve`, but the buffer that is given back holds nothing.
-    fn reserve(&mut self, more: usize) {
-        let needed = self.data.len() + more;
-        if needed <= self.data.capacity() {
-            return;
+    /// Takes the next `len` bytes of the buffer. It grows into a new one, and the old one is wiped.
+    fn take_room(&mut self, len: usize) -> Span {
+        let start = self.used;
+        let needed = start + len;
+        if needed > self.buffer.len() {
+            let mut grown = vec![0; needed.max(self.buffer.len() * 2)];
+            grown[..start].copy_from_slice(&self.buffer[..start]);
+            self.wipe_used();
+            self.buffer = grown;
         }
-        let mut grown = Vec::with_capacity(needed.max(self.data.capacity() * 2));
-        grown.extend_from_slice(&self.data);
-        wipe(&mut self.data);
-        self.data = grown;
+        self.used = needed;
+        Span { start, len }
+    }
+
+    fn wipe_used(&mut self) {
+        wipe(&mut self.buffer[..self.used]);
     }
 }
 
@@ -199,15 +198,18 @@ pub(crate) const fn bit(de: u8) -> u128 {
 /// A copy without the gaps that replaced values left.
 impl Clone for Fields {
     fn clone(&self) -> Self {
+        let len = self.spans.iter().map(|span| span.len).sum();
         let mut copy = Self {
             mti: self.mti,
             present: self.present,
             spans: Vec::with_capacity(self.spans.len()),
-            data: Vec::with_capacity(self.spans.iter().map(|span| span.len).sum()),
+            buffer: vec![0; len],
+            used: 0,
         };
         for (_, value) in self.iter() {
-            copy.spans.push(Span { start: copy.data.len(), len: value.len() });
-            copy.data.extend_from_slice(value);
+            let span = copy.take_room(value.len());
+            copy.buffer[span.start..span.start + span.len].copy_from_slice(value);
+            copy.spans.push(span);
         }
         copy
     }
@@ -235,7 +237,7 @@ impl fmt::Debug for Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        wipe(&mut self.data);
+        self.wipe_used();
     }
 }
 
@@ -244,7 +246,7 @@ impl ZeroizeOnDrop for Fields {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{format, vec};
+    use alloc::format;
 
     const MTI: Mti = Mti::new(b"0200");
 
@@ -300,13 +302,11 @@ mod tests {
         fields.set(35, b"4111=2812");
         fields.set(11, b"000001");
         fields.set(35, b"5");
-        assert_eq!(fields.data, b"\0\0\0\0\0\0\0\0\x000000015");
-        let capacity = fields.data.capacity();
+        assert!(fields.buffer.starts_with(b"\0\0\0\0\0\0\0\0\x000000015\0"));
+        fields.set(35, b"4111=2812");
         fields.clear(MTI);
-        // Read what the buffer held: growing without writing is safe only because it is zeroed.
-        fields.data.resize(capacity, 0);
-        assert!(fields.data.iter().all(|b| *b == 0));
-        assert_eq!(fields.data.capacity(), capacity);
+        assert_eq!(fields.buffer, [0; Fields::USUAL_BYTES]);
+        assert!(fields.iter().next().is_none());
     }
 
     #[test]
