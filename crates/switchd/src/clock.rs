@@ -1,7 +1,7 @@
 //! The clocks: one that counts suspended time for deadlines (K7), and the wall clock for records and DE7.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
-use switch::ids::Now;
+use switch::Now;
 
 /// What both clocks say.
 pub(crate) fn now() -> Now {

@@ -55,7 +55,7 @@ impl Limits {
     /// From `[limits]`; what is absent keeps its default.
     pub(crate) fn read(s: &Section<'_, '_>) -> Self {
         let d = Limits::default();
-        let count = |key, default: usize, most| as_usize(s.number(key, default as u64, 1..=most));
+        let count = |key, default: usize, most: usize| s.number(key, default, 1..=most);
         let bytes = |key, default: usize, most| as_usize(s.size(key, default as u64, 256..=most));
         let ms = |key, default| s.duration(key, default, 10..=DAY_MS);
         Limits {
@@ -90,8 +90,8 @@ impl Limits {
     }
 }
 
-fn as_usize(number: u64) -> usize {
-    // The ranges above fit 32 bits.
+/// A size whose range fits the address space.
+pub(super) fn as_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use iso8583::Dialect;
-use switch::ids::{GroupNo, LinkNo};
+use switch::{GroupNo, LinkNo};
 
 use limits::Limits;
 use read::{Problem, Problems, Section, Source};

@@ -197,21 +197,28 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// A whole number within a range.
-    pub(crate) fn number(&self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+    pub(crate) fn number<T>(&self, key: &'static str, default: T, range: RangeInclusive<T>) -> T
+    where
+        T: Copy + PartialOrd + fmt::Display + TryFrom<i64>,
+    {
         let Some(value) = self.get(key) else { return default };
         let parsed = match value.get_ref() {
-            DeValue::Integer(digits) => u64::from_str_radix(digits.as_str(), digits.radix()).ok(),
+            DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix()).ok(),
             other => {
                 let kind = other.type_str();
                 self.wrong(Some(value.span().start), key, &format!("is of type {kind}, needs to be a whole number"));
                 return default;
             }
         };
+        let parsed = parsed.and_then(|number| T::try_from(number).ok());
         self.within(key, value.span().start, parsed, default, range, |n| n.to_string())
     }
 
     /// A whole number that must be there.
-    pub(crate) fn need_number(&self, key: &'static str, range: RangeInclusive<u64>) -> u64 {
+    pub(crate) fn need_number<T>(&self, key: &'static str, range: RangeInclusive<T>) -> T
+    where
+        T: Copy + PartialOrd + fmt::Display + TryFrom<i64>,
+    {
         self.need(key);
         let stand_in = *range.start();
         self.number(key, stand_in, range)
@@ -345,15 +352,15 @@ impl<'s, 't> Section<'s, 't> {
         self.within(key, value.span().start, Some(parsed), default, range, show)
     }
 
-    fn within(
+    fn within<T: Copy + PartialOrd>(
         &self,
         key: &'static str,
         offset: usize,
-        parsed: Option<u64>,
-        default: u64,
-        range: RangeInclusive<u64>,
-        show: fn(u64) -> String,
-    ) -> u64 {
+        parsed: Option<T>,
+        default: T,
+        range: RangeInclusive<T>,
+        show: fn(T) -> String,
+    ) -> T {
         if let Some(number) = parsed.filter(|number| range.contains(number)) {
             return number;
         }

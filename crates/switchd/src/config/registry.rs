@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use iso8583::TerminalId;
-use switch::ids::GroupNo;
+use switch::GroupNo;
 
 use super::GroupSettings;
 use super::read::{Problems, Section, Source};
@@ -122,8 +122,7 @@ pub(super) fn read(
 }
 
 fn entry(s: &Section<'_, '_>, groups: &BTreeMap<GroupNo, GroupSettings>, registry: &mut Registry) {
-    let number = s.need_number("group", 1..=u64::from(u16::MAX));
-    let group = GroupNo(u16::try_from(number).unwrap_or_default());
+    let group = GroupNo(s.need_number("group", 1..=u16::MAX));
     if s.has("group") && !groups.contains_key(&group) {
         s.wrong_here("group", &format!("{} is not a [[group]] of the configuration", group.0));
     }

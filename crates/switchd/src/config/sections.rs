@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use iso8583::{Dialect, ResponseCode};
-use switch::codes::{CodeTable, Money};
-use switch::config as core;
-use switch::ids::{GroupNo, IssuerNo, LinkNo};
+use switch::{CodeTable, Money};
+use switch::{GroupNo, IssuerNo, LinkNo};
 use tracing::level_filters::LevelFilter;
 
-use super::limits::Limits;
+use super::limits::{Limits, as_usize};
 use super::read::Section;
 use super::registry::Registry;
 use super::{GroupSettings, JournalSettings, LinkSettings, LinkTls, Listen, Log, Settings, Tcp};
@@ -25,7 +24,7 @@ const DAY: u64 = 24 * HOUR;
 pub(super) fn read(root: &Section<'_, '_>) -> (Settings, PathBuf) {
     let journal = journal(root);
     let (listen, registry_file) = listen(root);
-    let mut core = core::Config::default();
+    let mut core = switch::Config::default();
     partition(root, &mut core);
     let groups = groups(root, &mut core);
     issuers(root, &mut core);
@@ -61,9 +60,9 @@ fn journal(root: &Section<'_, '_>) -> JournalSettings {
         keys: s.need_path("keys"),
         options: journal::Options {
             segment_bytes: s.size("segment_size", d.segment_bytes, 1 << 20..=2 << 30),
-            group_bytes_max: small(s.size("group_size_max", d.group_bytes_max as u64, 64 << 10..=64 << 20)),
-            reserve_segments: small(s.number("reserve_segments", u64::from(d.reserve_segments), 1..=1_000)),
-            mark_commits: small(s.number("mark_commits", u64::from(d.mark_commits), 1..=1_000_000)),
+            group_bytes_max: as_usize(s.size("group_size_max", d.group_bytes_max as u64, 64 << 10..=64 << 20)),
+            reserve_segments: s.number("reserve_segments", d.reserve_segments, 1..=1_000),
+            mark_commits: s.number("mark_commits", d.mark_commits, 1..=1_000_000),
         },
     })
 }
@@ -102,22 +101,22 @@ fn log(s: &Section<'_, '_>) -> Log {
     }
 }
 
-fn partition(root: &Section<'_, '_>, core: &mut core::Config) {
+fn partition(root: &Section<'_, '_>, core: &mut switch::Config) {
     one(root, "partition", |s| {
-        core.partition = small(s.number("number", u64::from(core.partition), 0..=35));
-        core.dedup_keys = small(s.number("dedup_keys", core.dedup_keys as u64, 1..=100_000_000));
+        core.partition = s.number("number", core.partition, 0..=35);
+        core.dedup_keys = s.number("dedup_keys", core.dedup_keys, 1..=100_000_000);
         core.tombstone_life_ms = s.duration("tombstone_life", core.tombstone_life_ms, MINUTE..=30 * DAY);
         core.reversal_lookback_ms = s.duration("reversal_lookback", core.reversal_lookback_ms, MINUTE..=30 * DAY);
     });
 }
 
-fn groups(root: &Section<'_, '_>, core: &mut core::Config) -> BTreeMap<GroupNo, GroupSettings> {
+fn groups(root: &Section<'_, '_>, core: &mut switch::Config) -> BTreeMap<GroupNo, GroupSettings> {
     let mut groups = BTreeMap::new();
     for s in root.sections("group") {
-        let number = GroupNo(small(s.need_number("number", 1..=u64::from(u16::MAX))));
-        let d = core::Group::default();
+        let number = GroupNo(s.need_number("number", 1..=u16::MAX));
+        let d = switch::Group::default();
         let (least, most) = (10, 7 * DAY);
-        let group = core::Group {
+        let group = switch::Group {
             name: s.need_text("name").to_owned(),
             serial: s.flag("serial", d.serial),
             reverses_first: s.flag("reverses_first", d.reverses_first),
@@ -126,6 +125,7 @@ fn groups(root: &Section<'_, '_>, core: &mut core::Config) -> BTreeMap<GroupNo, 
             crossing_margin_ms: s.duration("crossing_margin", d.crossing_margin_ms, least..=most),
             confirm_deadline_ms: s.duration("confirm_deadline", d.confirm_deadline_ms, least..=most),
             echo_pan: s.flag("echo_pan", d.echo_pan),
+            utc_offset_minutes: s.number("utc_offset_minutes", d.utc_offset_minutes, -840..=840),
         };
         let terminal_response_timeout_ms = s.need_duration("terminal_response_timeout", MINUTE, 100..=HOUR);
         groups.insert(number, GroupSettings { dialect: dialect(&s), terminal_response_timeout_ms });
@@ -137,14 +137,14 @@ fn groups(root: &Section<'_, '_>, core: &mut core::Config) -> BTreeMap<GroupNo, 
     groups
 }
 
-fn issuers(root: &Section<'_, '_>, core: &mut core::Config) {
+fn issuers(root: &Section<'_, '_>, core: &mut switch::Config) {
     for s in root.sections("issuer") {
-        let number = IssuerNo(small(s.need_number("number", 1..=u64::from(u16::MAX))));
-        let d = core::Issuer::default();
-        let issuer = core::Issuer {
+        let number = IssuerNo(s.need_number("number", 1..=u16::MAX));
+        let d = switch::Issuer::default();
+        let issuer = switch::Issuer {
             name: s.need_text("name").to_owned(),
             reversal_retry_ms: s.durations("reversal_retry", &d.reversal_retry_ms),
-            reversal_window: small(s.number("reversal_window", d.reversal_window as u64, 1..=100_000)),
+            reversal_window: s.number("reversal_window", d.reversal_window, 1..=100_000),
         };
         if core.issuers.insert(number, issuer).is_some() {
             s.wrong_here("number", &format!("{} is used by another [[issuer]]", number.0));
@@ -153,11 +153,11 @@ fn issuers(root: &Section<'_, '_>, core: &mut core::Config) {
     }
 }
 
-fn links(root: &Section<'_, '_>, core: &mut core::Config) -> BTreeMap<LinkNo, LinkSettings> {
+fn links(root: &Section<'_, '_>, core: &mut switch::Config) -> BTreeMap<LinkNo, LinkSettings> {
     let mut links = BTreeMap::new();
     for s in root.sections("link") {
-        let issuer = IssuerNo(small(s.need_number("issuer", 1..=u64::from(u16::MAX))));
-        let number = LinkNo { issuer, number: small(s.need_number("number", 1..=u64::from(u16::MAX))) };
+        let issuer = IssuerNo(s.need_number("issuer", 1..=u16::MAX));
+        let number = LinkNo { issuer, number: s.need_number("number", 1..=u16::MAX) };
         if core.links.insert(number, link_rules(&s)).is_some() {
             s.wrong_here("number", &format!("{} is used by another [[link]] of this issuer", number.number));
         }
@@ -168,14 +168,14 @@ fn links(root: &Section<'_, '_>, core: &mut core::Config) -> BTreeMap<LinkNo, Li
 }
 
 /// What the core needs to know about a link.
-fn link_rules(s: &Section<'_, '_>) -> core::Link {
-    let d = core::Link::default();
-    core::Link {
+fn link_rules(s: &Section<'_, '_>) -> switch::Link {
+    let d = switch::Link::default();
+    switch::Link {
         name: s.need_text("name").to_owned(),
         response_timeout_ms: s.duration("response_timeout", d.response_timeout_ms, 10..=HOUR),
         original_horizon_ms: s.duration("original_horizon", d.original_horizon_ms, 10..=DAY),
         late_horizon_ms: s.duration("late_horizon", d.late_horizon_ms, SECOND..=7 * DAY),
-        in_flight_max: small(s.number("in_flight_max", d.in_flight_max as u64, 1..=100_000)),
+        in_flight_max: s.number("in_flight_max", d.in_flight_max, 1..=100_000),
         remembers_early_reversals: s.flag("remembers_early_reversals", d.remembers_early_reversals),
         reversal_as_request: s.flag("reversal_as_request", d.reversal_as_request),
         echoes_de7: s.flag("echoes_de7", d.echoes_de7),
@@ -228,7 +228,7 @@ fn link_shell(s: &Section<'_, '_>) -> LinkSettings {
     LinkSettings {
         name: s.text("name").unwrap_or_default().to_owned(),
         address,
-        connections: small(s.number("connections", 1, 1..=64)),
+        connections: s.number("connections", 1, 1..=64),
         dialect: dialect(s),
         tls: link_tls(s),
         connect_timeout_ms: s.duration("connect_timeout", 10 * SECOND, 10..=5 * MINUTE),
@@ -262,14 +262,14 @@ fn link_tls(s: &Section<'_, '_>) -> Option<LinkTls> {
     Some(LinkTls { server_name: server_name.unwrap_or_default().to_owned(), ca: ca.unwrap_or_default(), identity })
 }
 
-fn routes(root: &Section<'_, '_>, core: &mut core::Config) {
+fn routes(root: &Section<'_, '_>, core: &mut switch::Config) {
     for s in root.sections("route") {
         let prefix = s.need_text("prefix").to_owned();
-        let issuer = IssuerNo(small(s.need_number("issuer", 1..=u64::from(u16::MAX))));
+        let issuer = IssuerNo(s.need_number("issuer", 1..=u16::MAX));
         if core.routes.iter().any(|route| route.prefix == prefix) {
             s.wrong_here("prefix", &format!("{prefix:?} is used by another [[route]]"));
         }
-        core.routes.push(core::Route { prefix, issuer });
+        core.routes.push(switch::Route { prefix, issuer });
         s.finish();
     }
 }
@@ -277,9 +277,4 @@ fn routes(root: &Section<'_, '_>, core: &mut core::Config) {
 fn dialect(s: &Section<'_, '_>) -> &'static Dialect {
     let words: Vec<(&str, &'static Dialect)> = Dialect::all().iter().map(|dialect| (dialect.name, *dialect)).collect();
     s.choice("dialect", &iso8583::table::ISO87_ASCII, &words)
-}
-
-/// A number that the range of its key keeps within its type.
-fn small<T: TryFrom<u64> + Default>(number: u64) -> T {
-    T::try_from(number).unwrap_or_default()
 }

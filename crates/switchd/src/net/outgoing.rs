@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
-use switch::ids::ActionId;
+use switch::ActionId;
 use zeroize::Zeroize;
 
 /// What became of a frame.
@@ -76,6 +76,11 @@ impl Outgoing {
             mark.end -= end - begin;
         }
         true
+    }
+
+    /// Whether the frame is in the batch that is being written.
+    pub(crate) fn in_batch(&self, action: ActionId) -> bool {
+        self.batch_marks.iter().any(|mark| mark.action == Some(action))
     }
 
     /// Bytes that wait or are being written.
