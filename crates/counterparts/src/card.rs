@@ -26,10 +26,7 @@ impl Card {
     pub fn of(message: &Fields) -> Option<Self> {
         let digits = match message.get(2) {
             Some(pan) => pan,
-            None => message
-                .get(35)?
-                .split(|b| matches!(b, b'=' | b'D'))
-                .next()?,
+            None => message.get(35)?.split(|b| matches!(b, b'=' | b'D')).next()?,
         };
         Pan::try_from(digits).ok().map(Self)
     }
@@ -85,10 +82,7 @@ mod tests {
         let card: Card = "4000001234567899".parse().unwrap();
         assert_eq!(card.to_string(), "400000******7899");
         assert_eq!(format!("{card:?}"), "Card(400000******7899)");
-        assert_eq!(
-            serde_json::to_string(&card).unwrap(),
-            "\"400000******7899\""
-        );
+        assert_eq!(serde_json::to_string(&card).unwrap(), "\"400000******7899\"");
     }
 
     #[test]

@@ -6,10 +6,7 @@
 /// True for the codes of DE39 that say that money moved.
 #[must_use]
 pub fn approves(code: &str) -> bool {
-    matches!(
-        code,
-        "00" | "10" | "11" | "16" | "32" | "A2" | "A4" | "A5" | "A6"
-    )
+    matches!(code, "00" | "10" | "11" | "16" | "32" | "A2" | "A4" | "A5" | "A6")
 }
 
 /// The receipt's text for a code of DE39.

@@ -37,21 +37,13 @@ impl Rule {
     /// A rule that does `fault` to every message that `matches`, without end.
     #[must_use]
     pub fn new(matches: Match, fault: Fault) -> Self {
-        Self {
-            matches,
-            times: None,
-            fault,
-            acted: 0,
-        }
+        Self { matches, times: None, fault, acted: 0 }
     }
 
     /// The same rule, acting `times` times.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
-        Self {
-            times: Some(times),
-            ..self
-        }
+        Self { times: Some(times), ..self }
     }
 }
 
@@ -63,11 +55,7 @@ pub struct Match {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<Card>,
     /// The last digits of the card number, at most 4 so that a rule can be shown.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "suffix"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "suffix")]
     pub card_suffix: Option<String>,
     /// DE4 in minor units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -157,10 +145,7 @@ impl Faults {
     /// No rules; rates draw from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self {
-            rules: Vec::new(),
-            seeded: Seeded::new(seed),
-        }
+        Self { rules: Vec::new(), seeded: Seeded::new(seed) }
     }
 
     /// Puts these rules in place of the ones in force.
@@ -180,11 +165,7 @@ impl Faults {
             if rule.times == Some(0) || !rule.matches.holds(subject) {
                 continue;
             }
-            if rule
-                .matches
-                .rate
-                .is_some_and(|rate| !self.seeded.chance(rate))
-            {
+            if rule.matches.rate.is_some_and(|rate| !self.seeded.chance(rate)) {
                 continue;
             }
             rule.times = rule.times.map(|times| times - 1);
@@ -198,21 +179,11 @@ impl Faults {
 impl Match {
     fn holds(&self, subject: &Subject<'_>) -> bool {
         let card = subject.card.unwrap_or("");
-        self.card
-            .as_ref()
-            .is_none_or(|wanted| wanted.digits() == card)
-            && self
-                .card_suffix
-                .as_ref()
-                .is_none_or(|wanted| card.ends_with(wanted.as_str()))
-            && self
-                .amount
-                .is_none_or(|wanted| Some(wanted) == subject.amount)
+        self.card.as_ref().is_none_or(|wanted| wanted.digits() == card)
+            && self.card_suffix.as_ref().is_none_or(|wanted| card.ends_with(wanted.as_str()))
+            && self.amount.is_none_or(|wanted| Some(wanted) == subject.amount)
             && self.mti_class.is_none_or(|wanted| wanted == subject.class)
-            && self
-                .terminal
-                .as_deref()
-                .is_none_or(|wanted| Some(wanted) == subject.terminal)
+            && self.terminal.as_deref().is_none_or(|wanted| Some(wanted) == subject.terminal)
     }
 }
 
@@ -220,12 +191,8 @@ impl Match {
 mod tests {
     use super::*;
 
-    const SALE: Subject<'_> = Subject {
-        class: MtiClass::Request,
-        card: Some("4000001234560042"),
-        amount: Some(1250),
-        terminal: Some("TERM0001"),
-    };
+    const SALE: Subject<'_> =
+        Subject { class: MtiClass::Request, card: Some("4000001234560042"), amount: Some(1250), terminal: Some("TERM0001") };
 
     #[track_caller]
     fn rule(json: &str) -> Rule {
@@ -235,9 +202,7 @@ mod tests {
     #[track_caller]
     fn check(matches: &str, subject: &Subject<'_>, expected: bool) {
         let mut faults = Faults::new(1);
-        faults.replace(vec![rule(&format!(
-            r#"{{"match": {matches}, "do": "ignore"}}"#
-        ))]);
+        faults.replace(vec![rule(&format!(r#"{{"match": {matches}, "do": "ignore"}}"#))]);
         assert_eq!(faults.strike(subject).is_some(), expected, "{matches}");
     }
 
@@ -248,11 +213,7 @@ mod tests {
         check(r#"{"card": "4000001234560043"}"#, &SALE, false);
         check(r#"{"card_suffix": "42"}"#, &SALE, true);
         check(r#"{"card_suffix": "43"}"#, &SALE, false);
-        check(
-            r#"{"card_suffix": "42"}"#,
-            &Subject { card: None, ..SALE },
-            false,
-        );
+        check(r#"{"card_suffix": "42"}"#, &Subject { card: None, ..SALE }, false);
         check(r#"{"amount": 1250}"#, &SALE, true);
         check(r#"{"amount": 1251}"#, &SALE, false);
         check(r#"{"mti_class": "request"}"#, &SALE, true);
@@ -267,17 +228,11 @@ mod tests {
     fn each_fault_has_its_json() {
         let cases = [
             (r#""ignore""#, Fault::Ignore),
-            (
-                r#"{"silence":"before_ledger"}"#,
-                Fault::Silence(Side::BeforeLedger),
-            ),
+            (r#"{"silence":"before_ledger"}"#, Fault::Silence(Side::BeforeLedger)),
             (r#"{"cut":"after_ledger"}"#, Fault::Cut(Side::AfterLedger)),
             (r#"{"delay_ms":50}"#, Fault::DelayMs(50)),
             (r#"{"late_ms":60}"#, Fault::LateMs(60)),
-            (
-                r#"{"answer":"91"}"#,
-                Fault::Answer(ResponseCode::ISSUER_UNAVAILABLE),
-            ),
+            (r#"{"answer":"91"}"#, Fault::Answer(ResponseCode::ISSUER_UNAVAILABLE)),
         ];
         for (json, fault) in cases {
             assert_eq!(rule(&format!(r#"{{"do": {json}}}"#)).fault, fault);
@@ -290,26 +245,18 @@ mod tests {
         let refused = |json| serde_json::from_str::<Rule>(json).is_err();
         assert!(refused(r#"{"match": {"cards": "1"}, "do": "ignore"}"#));
         assert!(refused(r#"{"do": "explode"}"#));
-        assert!(refused(
-            r#"{"match": {"card_suffix": "12345"}, "do": "ignore"}"#
-        ));
+        assert!(refused(r#"{"match": {"card_suffix": "12345"}, "do": "ignore"}"#));
     }
 
     #[test]
     fn a_rule_acts_its_number_of_times_and_then_the_next_one_does() {
         let mut faults = Faults::new(1);
         let twice = Rule::new(Match::default(), Fault::Ignore).times(2);
-        let then = Rule::new(
-            Match::default(),
-            Fault::Answer(ResponseCode::ISSUER_UNAVAILABLE),
-        );
+        let then = Rule::new(Match::default(), Fault::Answer(ResponseCode::ISSUER_UNAVAILABLE));
         faults.replace(vec![twice, then]);
         let struck: Vec<_> = (0..4).filter_map(|_| faults.strike(&SALE)).collect();
         let answer = Fault::Answer(ResponseCode::ISSUER_UNAVAILABLE);
-        assert_eq!(
-            struck,
-            [Fault::Ignore, Fault::Ignore, answer.clone(), answer]
-        );
+        assert_eq!(struck, [Fault::Ignore, Fault::Ignore, answer.clone(), answer]);
         assert_eq!(faults.rules()[0].times, Some(0));
         assert_eq!(faults.rules()[0].acted, 2);
         assert_eq!(faults.rules()[1].acted, 2);
@@ -320,9 +267,7 @@ mod tests {
         let strikes = |seed| {
             let mut faults = Faults::new(seed);
             faults.replace(vec![rule(r#"{"match": {"rate": 0.3}, "do": "ignore"}"#)]);
-            (0..1000)
-                .map(|_| faults.strike(&SALE).is_some())
-                .collect::<Vec<_>>()
+            (0..1000).map(|_| faults.strike(&SALE).is_some()).collect::<Vec<_>>()
         };
         assert_eq!(strikes(5), strikes(5));
         assert_ne!(strikes(5), strikes(6));
@@ -332,9 +277,7 @@ mod tests {
 
     #[test]
     fn a_rule_is_shown_with_its_card_masked() {
-        let shown = serde_json::to_string(&rule(
-            r#"{"match":{"card":"4000001234560042"},"do":"ignore"}"#,
-        ));
+        let shown = serde_json::to_string(&rule(r#"{"match":{"card":"4000001234560042"},"do":"ignore"}"#));
         assert!(!shown.unwrap().contains("4000001234560042"));
     }
 }

@@ -81,13 +81,7 @@ impl Ledger {
         let opening = i64::try_from(balance).unwrap_or(i64::MAX);
         let id = AccountId(index(self.accounts.len()));
         self.by_card.insert(card.clone(), id);
-        self.accounts.push(Account {
-            card,
-            opening,
-            available: opening,
-            held: 0,
-            paid: 0,
-        });
+        self.accounts.push(Account { card, opening, available: opening, held: 0, paid: 0 });
         id
     }
 
@@ -109,11 +103,7 @@ impl Ledger {
         let id = MovementId(index(self.movements.len()));
         let minor = signed(movement.net);
         self.movements.push(movement);
-        self.post(Entry {
-            at_ms,
-            movement: id,
-            minor,
-        });
+        self.post(Entry { at_ms, movement: id, minor });
         id
     }
 
@@ -124,11 +114,7 @@ impl Ledger {
             return false;
         };
         movement.net = remains;
-        self.post(Entry {
-            at_ms,
-            movement: id,
-            minor: -signed(back),
-        });
+        self.post(Entry { at_ms, movement: id, minor: -signed(back) });
         true
     }
 
@@ -157,10 +143,7 @@ impl Ledger {
             held: self.accounts.iter().map(|account| account.held).sum(),
             paid: self.accounts.iter().map(|account| account.paid).sum(),
             entries_total: self.entries.len(),
-            entries: self.entries[newest..]
-                .iter()
-                .map(|entry| self.line(entry))
-                .collect(),
+            entries: self.entries[newest..].iter().map(|entry| self.line(entry)).collect(),
             consistent: inconsistencies.is_empty(),
             inconsistencies,
             negative_nets: self.nets().into_iter().filter(|net| *net < 0).count(),
@@ -205,22 +188,15 @@ impl Ledger {
                 Kind::Hold => account.1 += net,
                 Kind::Debit => account.2 += net,
             }
-            if net != signed(movement.net) || !(0..=signed(movement.amount.minor())).contains(&net)
-            {
+            if net != signed(movement.net) || !(0..=signed(movement.amount.minor())).contains(&net) {
                 let rrn = rrn_text(movement.rrn);
-                wrong.push(format!(
-                    "movement {rrn}: entries say {net}, it says {}",
-                    movement.net
-                ));
+                wrong.push(format!("movement {rrn}: entries say {net}, it says {}", movement.net));
             }
         }
         for (account, derived) in self.accounts.iter().zip(derived) {
             let kept = (account.available, account.held, account.paid);
             if kept != derived || kept.0 + kept.1 + kept.2 != account.opening {
-                wrong.push(format!(
-                    "account {}: entries say {derived:?}, it says {kept:?}",
-                    account.card
-                ));
+                wrong.push(format!("account {}: entries say {derived:?}, it says {kept:?}", account.card));
             }
         }
         wrong
@@ -235,10 +211,7 @@ impl Ledger {
         let mut more: Vec<_> = counts
             .into_iter()
             .filter(|(_, times)| *times > 1)
-            .map(|(rrn, times)| RrnCount {
-                rrn: rrn.to_string(),
-                times,
-            })
+            .map(|(rrn, times)| RrnCount { rrn: rrn.to_string(), times })
             .collect();
         more.sort_by(|a, b| a.rrn.cmp(&b.rrn));
         more
@@ -286,9 +259,7 @@ impl MovementLine {
         Self {
             rrn: rrn_text(movement.rrn),
             stan: movement.stan.to_string(),
-            terminal: String::from_utf8_lossy(&terminal)
-                .trim_end_matches([' ', '\0'])
-                .to_owned(),
+            terminal: String::from_utf8_lossy(&terminal).trim_end_matches([' ', '\0']).to_owned(),
             amount: movement.amount.minor(),
             currency: movement.amount.currency().to_string(),
             mti: movement.mti.to_string(),
@@ -417,10 +388,7 @@ mod tests {
         let hold = ledger.take(2, movement(account, Kind::Hold, 200));
         assert_eq!(ledger.available(account), 500);
         assert!(ledger.give_back(3, debit, 100));
-        assert!(
-            !ledger.give_back(4, debit, 100),
-            "nothing above what remains"
-        );
+        assert!(!ledger.give_back(4, debit, 100), "nothing above what remains");
         assert!(ledger.give_back(5, hold, 0));
         let report = ledger.report(2);
         assert_eq!(ledger.available(account), 900);
@@ -442,18 +410,11 @@ mod tests {
         let (mut ledger, account) = ledger();
         let id = ledger.take(1, movement(account, Kind::Debit, 300));
         ledger.take(1, movement(account, Kind::Debit, 300));
-        ledger.post(Entry {
-            at_ms: 2,
-            movement: id,
-            minor: -301,
-        });
+        ledger.post(Entry { at_ms: 2, movement: id, minor: -301 });
         let report = ledger.report(0);
         assert_eq!(report.negative_nets, 1);
         assert!(!report.consistent);
-        let twice = RrnCount {
-            rrn: "532604000001".to_owned(),
-            times: 2,
-        };
+        let twice = RrnCount { rrn: "532604000001".to_owned(), times: 2 };
         assert_eq!(report.approved_more_than_once, [twice]);
     }
 

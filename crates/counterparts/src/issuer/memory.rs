@@ -39,11 +39,7 @@ impl Reference {
         let own = Self::of_request(reversal);
         let Some((mti, stan, de7)) = reversal.get(90).and_then(original_data) else {
             // A reversal has its own DE7, which says nothing of the original's.
-            return own.map(|own| Self {
-                class: None,
-                de7: None,
-                ..own
-            });
+            return own.map(|own| Self { class: None, de7: None, ..own });
         };
         Some(Self {
             class: Some(mti.class()),
@@ -99,16 +95,7 @@ pub(super) struct Decision {
 
 impl Decision {
     pub(super) fn declined(reference: Reference, code: ResponseCode) -> Self {
-        Self {
-            reference,
-            account: None,
-            amount: None,
-            code,
-            approval: None,
-            available: 0,
-            movement: None,
-            previous: None,
-        }
+        Self { reference, account: None, amount: None, code, approval: None, available: 0, movement: None, previous: None }
     }
 }
 
@@ -148,11 +135,7 @@ impl Memory {
     /// The newest request with this reference's RRN, whatever its STAN; its terminal must agree.
     pub(super) fn find_by_rrn(&self, reference: &Reference) -> Option<&Decision> {
         let decision = &self.decisions[*self.newest_by_rrn.get(&reference.rrn?)?];
-        let only_place = Reference {
-            class: None,
-            de7: None,
-            ..reference.clone()
-        };
+        let only_place = Reference { class: None, de7: None, ..reference.clone() };
         decision.reference.agrees(&only_place).then_some(decision)
     }
 
@@ -165,8 +148,6 @@ impl Memory {
 
     /// True if this request was reversed before it came.
     pub(super) fn reversed_early(&self, request: &Reference) -> bool {
-        self.early_reversals
-            .get(&request.stan)
-            .is_some_and(|early| early.iter().any(|original| original.agrees(request)))
+        self.early_reversals.get(&request.stan).is_some_and(|early| early.iter().any(|original| original.agrees(request)))
     }
 }

@@ -139,10 +139,7 @@ impl Issuer {
     /// Books and counts, with the newest `entries_max` entries.
     #[must_use]
     pub fn report(&self, entries_max: usize) -> Report {
-        Report {
-            ledger: self.ledger.report(entries_max),
-            counts: self.counts,
-        }
+        Report { ledger: self.ledger.report(entries_max), counts: self.counts }
     }
 
     /// Every request that moved money, oldest first.
@@ -156,8 +153,7 @@ impl Issuer {
         if message.mti().is_response() {
             return Effect::Silence;
         }
-        let fault =
-            class_of(message).and_then(|class| self.faults.strike(&subject(class, message)));
+        let fault = class_of(message).and_then(|class| self.faults.strike(&subject(class, message)));
         self.counts.faults += u64::from(fault.is_some());
         match fault {
             None => self.resume(now_ms, message),
@@ -299,10 +295,7 @@ impl Issuer {
             self.counts.reversals_refused += 1;
             return self.answer(message, ResponseCode::FORMAT_ERROR);
         };
-        let found = self
-            .memory
-            .find(&reference)
-            .or_else(|| self.memory.find_by_rrn(&reference));
+        let found = self.memory.find(&reference).or_else(|| self.memory.find_by_rrn(&reference));
         let Some(original) = found else {
             self.counts.reversals_unknown += 1;
             if self.settings.remembers_early_reversals {
@@ -315,18 +308,13 @@ impl Issuer {
             return self.answer(message, ResponseCode::APPROVED);
         };
         let movement = self.ledger.movement(id);
-        let other_amount = message.has(4)
-            && amount_of(message).is_none_or(|amount| amount.minor() != movement.amount.minor());
-        let other_card = Card::of(message)
-            .is_some_and(|card| self.ledger.account_of(&card) != Some(movement.account));
+        let other_amount =
+            message.has(4) && amount_of(message).is_none_or(|amount| amount.minor() != movement.amount.minor());
+        let other_card = Card::of(message).is_some_and(|card| self.ledger.account_of(&card) != Some(movement.account));
         let remains = remains_of(message).filter(|remains| *remains <= movement.amount.minor());
         let Some(remains) = remains.filter(|_| !other_amount && !other_card) else {
             self.counts.reversals_refused += 1;
-            let code = if other_card {
-                self.settings.unknown_original_code
-            } else {
-                ResponseCode::ORIGINAL_AMOUNT_WRONG
-            };
+            let code = if other_card { self.settings.unknown_original_code } else { ResponseCode::ORIGINAL_AMOUNT_WRONG };
             return self.answer(message, code);
         };
         if self.ledger.give_back(now_ms, id, remains) {
@@ -362,12 +350,7 @@ struct Demand {
 
 impl AccountSettings {
     /// Judges a request by the account's terms, funds apart.
-    fn allow(
-        &self,
-        now_ms: u64,
-        message: &Fields,
-        amount: Option<Amount>,
-    ) -> Result<(), ResponseCode> {
+    fn allow(&self, now_ms: u64, message: &Fields, amount: Option<Amount>) -> Result<(), ResponseCode> {
         match self.status {
             Status::Good => {}
             Status::Lost => return Err(ResponseCode::LOST_CARD),
@@ -395,10 +378,7 @@ impl AccountSettings {
 }
 
 fn at_once(answer: Fields) -> Effect {
-    Effect::Answer {
-        after_ms: 0,
-        answer,
-    }
+    Effect::Answer { after_ms: 0, answer }
 }
 
 fn class_of(message: &Fields) -> Option<MtiClass> {
@@ -411,16 +391,12 @@ fn class_of(message: &Fields) -> Option<MtiClass> {
 }
 
 fn subject(class: MtiClass, message: &Fields) -> Subject<'_> {
-    let card = message
-        .text(2)
-        .or_else(|| message.text(35)?.split(['=', 'D']).next());
+    let card = message.text(2).or_else(|| message.text(35)?.split(['=', 'D']).next());
     Subject {
         class,
         card,
         amount: message.text(4).and_then(|digits| digits.parse().ok()),
-        terminal: message
-            .text(41)
-            .map(|terminal| terminal.trim_end_matches(' ')),
+        terminal: message.text(41).map(|terminal| terminal.trim_end_matches(' ')),
     }
 }
 
@@ -440,9 +416,7 @@ fn remains_of(message: &Fields) -> Option<u64> {
         return Some(0);
     };
     let digits = de95.get(..12)?;
-    Amount::from_digits(digits, Currency::new(*b"000"))
-        .ok()
-        .map(Amount::minor)
+    Amount::from_digits(digits, Currency::new(*b"000")).ok().map(Amount::minor)
 }
 
 /// DE38: a number in base 36, six characters.

@@ -71,14 +71,7 @@ impl AccountSettings {
     #[must_use]
     pub fn new(card: Card, balance: u64) -> Self {
         let status = Status::Good;
-        Self {
-            card,
-            balance,
-            status,
-            expiry: None,
-            pin_block: None,
-            limit: None,
-        }
+        Self { card, balance, status, expiry: None, pin_block: None, limit: None }
     }
 }
 
@@ -124,9 +117,7 @@ impl TryFrom<String> for PinBlock {
         if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(NEED);
         }
-        u64::from_str_radix(&text, 16)
-            .map(|number| Self(number.to_be_bytes()))
-            .map_err(|_| NEED)
+        u64::from_str_radix(&text, 16).map(|number| Self(number.to_be_bytes())).map_err(|_| NEED)
     }
 }
 
@@ -147,15 +138,9 @@ mod tests {
         let settings: Settings = serde_json::from_str(json).unwrap();
         assert_eq!(settings.accounts[0].pin_block.unwrap().bytes()[7], 0xef);
         assert_eq!(settings.unknown_original_code, ResponseCode::APPROVED);
-        for shown in [
-            serde_json::to_string(&settings).unwrap(),
-            format!("{settings:?}"),
-        ] {
+        for shown in [serde_json::to_string(&settings).unwrap(), format!("{settings:?}")] {
             assert!(shown.contains("400000******7899"), "{shown}");
-            assert!(
-                !shown.contains("4000001234567899") && !shown.contains("CDEF"),
-                "{shown}"
-            );
+            assert!(!shown.contains("4000001234567899") && !shown.contains("CDEF"), "{shown}");
         }
     }
 

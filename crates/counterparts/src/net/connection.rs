@@ -29,11 +29,7 @@ pub(super) enum Socket {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
@@ -42,11 +38,7 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
@@ -118,9 +110,7 @@ impl Connection {
     /// its length is there.
     pub(super) fn progress(&self) -> (usize, Option<usize>) {
         let waiting = &self.input[self.handled..];
-        let needs = waiting
-            .first_chunk()
-            .map(|length| LENGTH_BYTES + usize::from(u16::from_be_bytes(*length)));
+        let needs = waiting.first_chunk().map(|length| LENGTH_BYTES + usize::from(u16::from_be_bytes(*length)));
         (waiting.len(), needs)
     }
 
@@ -137,9 +127,7 @@ impl Connection {
                 Frame::Message(Range { start, end }) => {
                     let bytes = &self.input[self.handled + start..self.handled + end];
                     self.handled += end;
-                    self.dialect
-                        .parse(bytes, &mut self.layout)?
-                        .fields_into(fields);
+                    self.dialect.parse(bytes, &mut self.layout)?.fields_into(fields);
                     return Ok(true);
                 }
             }

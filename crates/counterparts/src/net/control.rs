@@ -54,11 +54,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 type Issuer = State<Arc<Shared>>;
 
 async fn ledger(State(shared): Issuer, Query(query): Query<LedgerQuery>) -> Json<Report> {
-    Json(
-        shared
-            .issuer()
-            .report(query.entries.unwrap_or(ENTRIES_SHOWN)),
-    )
+    Json(shared.issuer().report(query.entries.unwrap_or(ENTRIES_SHOWN)))
 }
 
 async fn movements(State(shared): Issuer) -> Json<Vec<MovementLine>> {
@@ -91,14 +87,10 @@ async fn put_settings(State(shared): Issuer, Json(settings): Json<Settings>) -> 
 }
 
 async fn links_up(State(shared): Issuer) -> Json<LinksUp> {
-    Json(LinksUp {
-        up: shared.links() == Links::Up,
-    })
+    Json(LinksUp { up: shared.links() == Links::Up })
 }
 
 async fn put_links(State(shared): Issuer, Json(wanted): Json<LinksUp>) -> Json<LinksUp> {
     shared.set_links(if wanted.up { Links::Up } else { Links::Down });
-    Json(LinksUp {
-        up: shared.links() == Links::Up,
-    })
+    Json(LinksUp { up: shared.links() == Links::Up })
 }

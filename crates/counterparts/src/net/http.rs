@@ -24,11 +24,7 @@ pub async fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result
 ///
 /// # Errors
 /// As [`get`].
-pub async fn put<T: DeserializeOwned>(
-    address: SocketAddr,
-    path: &str,
-    body: &impl Serialize,
-) -> Result<T, NetError> {
+pub async fn put<T: DeserializeOwned>(address: SocketAddr, path: &str, body: &impl Serialize) -> Result<T, NetError> {
     let body = serde_json::to_string(body).map_err(|e| NetError::Http(e.to_string()))?;
     json(&request(address, "PUT", path, &body).await?)
 }
@@ -61,12 +57,7 @@ fn json<T: DeserializeOwned>(body: &str) -> Result<T, NetError> {
     serde_json::from_str(body).map_err(|reason| NetError::Http(reason.to_string()))
 }
 
-async fn request(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    body: &str,
-) -> Result<String, NetError> {
+async fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<String, NetError> {
     let connected = TcpStream::connect(address).await;
     let mut tcp = connected.map_err(|reason| NetError::Connect { address, reason })?;
     let length = body.len();

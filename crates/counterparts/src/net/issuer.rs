@@ -123,20 +123,10 @@ impl MockIssuer {
         let mut issuer = Issuer::new(args.settings, args.seed);
         issuer.faults().replace(args.faults);
         let (links, _) = watch::channel(Links::Up);
-        let shared = Arc::new(Shared {
-            issuer: Mutex::new(issuer),
-            links,
-            dialect,
-        });
+        let shared = Arc::new(Shared { issuer: Mutex::new(issuer), links, dialect });
         let accepting = tokio::spawn(accept(listener, address, tls, Arc::clone(&shared)));
         let control = tokio::spawn(control::serve(control_listener, Arc::clone(&shared)));
-        Ok(Self {
-            shared,
-            address,
-            control_address,
-            accepting,
-            control,
-        })
+        Ok(Self { shared, address, control_address, accepting, control })
     }
 
     /// Where links connect.
@@ -170,8 +160,7 @@ impl MockIssuer {
 
     /// What `PUT /links` does: closes all connections and refuses new ones, until it is up again.
     pub fn set_links_up(&self, up: bool) {
-        self.shared
-            .set_links(if up { Links::Up } else { Links::Down });
+        self.shared.set_links(if up { Links::Up } else { Links::Down });
     }
 
     /// Closes everything and waits for the two listeners to end.
@@ -196,12 +185,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, NetError> {
 
 /// Accepts links while they may be up. While they are down the port is closed, so that a
 /// connection is refused as by a host that is not there.
-async fn accept(
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
-    shared: Arc<Shared>,
-) {
+async fn accept(listener: TcpListener, address: SocketAddr, tls: Option<Arc<ServerConfig>>, shared: Arc<Shared>) {
     let acceptor = tls.map(TlsAcceptor::from);
     let mut links = shared.subscribe();
     let mut listener = Some(listener);
@@ -254,11 +238,7 @@ enum Late {
 }
 
 /// One link, from handshake to close.
-async fn link(
-    tcp: TcpStream,
-    acceptor: Option<TlsAcceptor>,
-    shared: &Arc<Shared>,
-) -> Result<(), NetError> {
+async fn link(tcp: TcpStream, acceptor: Option<TlsAcceptor>, shared: &Arc<Shared>) -> Result<(), NetError> {
     let mut links = shared.subscribe();
     let went_down = async move { links.wait_for(|links| *links != Links::Up).await.is_ok() };
     tokio::select! {
@@ -317,10 +297,7 @@ fn judge_all(
     while connection.next(message)? {
         let effect = shared.issuer().receive(now_ms, message);
         match effect {
-            Effect::Answer {
-                after_ms: 0,
-                answer,
-            } => connection.put(&answer)?,
+            Effect::Answer { after_ms: 0, answer } => connection.put(&answer)?,
             Effect::Answer { after_ms, answer } => {
                 let late = late.clone();
                 tokio::spawn(async move {
@@ -341,12 +318,7 @@ fn judge_all(
 }
 
 /// Judges a message after its delay, whether its connection is still there or not.
-async fn resume(
-    after_ms: u64,
-    message: Fields,
-    shared: Arc<Shared>,
-    late: mpsc::UnboundedSender<Late>,
-) {
+async fn resume(after_ms: u64, message: Fields, shared: Arc<Shared>, late: mpsc::UnboundedSender<Late>) {
     tokio::time::sleep(Duration::from_millis(after_ms)).await;
     let effect = shared.issuer().resume(now_ms(), &message);
     let what = match effect {

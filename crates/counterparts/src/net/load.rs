@@ -110,16 +110,8 @@ impl Load {
             };
             terminals.push((driver, client?));
         }
-        let terminals = terminals
-            .into_iter()
-            .map(|(driver, client)| tokio::spawn(driver.run(client)))
-            .collect();
-        Ok(Self {
-            progress,
-            stop,
-            started,
-            terminals,
-        })
+        let terminals = terminals.into_iter().map(|(driver, client)| tokio::spawn(driver.run(client))).collect();
+        Ok(Self { progress, stop, started, terminals })
     }
 
     /// The counters, for a progress bar or a test that waits for some of them.
@@ -199,34 +191,21 @@ impl Driver {
         let not_cleared = match client.clear_pending(self.args.come_back_within).await {
             Ok(cleared) => {
                 let reversed = cleared.is_some_and(|receipt| receipt.is_approved());
-                self.progress
-                    .reversed
-                    .fetch_add(u64::from(reversed), Relaxed);
+                self.progress.reversed.fetch_add(u64::from(reversed), Relaxed);
                 None
             }
             Err(error) => Some(error),
         };
-        Ok(Driven {
-            client,
-            latencies_us,
-            ended,
-            not_cleared,
-        })
+        Ok(Driven { client, latencies_us, ended, not_cleared })
     }
 
     /// One exchange: what is owed, else a sale. False when there are sales enough.
-    async fn turn(
-        &mut self,
-        client: &mut TerminalClient,
-        latencies_us: &mut Vec<u32>,
-    ) -> Result<bool, NetError> {
+    async fn turn(&mut self, client: &mut TerminalClient, latencies_us: &mut Vec<u32>) -> Result<bool, NetError> {
         client.connect().await?;
         if client.terminal().settings().reverses_first && client.terminal().owed().is_some() {
             let receipt = client.send_owed().await?;
             let reversed = receipt.is_some_and(|receipt| receipt.is_approved());
-            self.progress
-                .reversed
-                .fetch_add(u64::from(reversed), Relaxed);
+            self.progress.reversed.fetch_add(u64::from(reversed), Relaxed);
             if !reversed {
                 self.wait(FIRST_BACKOFF).await;
             }
@@ -290,9 +269,7 @@ pub async fn final_sale(
     sleep(crossing_margin).await;
     let mut backoff = FIRST_BACKOFF;
     loop {
-        client
-            .clear_pending(deadline.saturating_duration_since(Instant::now()))
-            .await?;
+        client.clear_pending(deadline.saturating_duration_since(Instant::now())).await?;
         match client.sale(card, minor).await {
             Ok(receipt) if receipt.outcome != Outcome::Unknown => return Ok(receipt),
             Ok(_) => {}

@@ -24,9 +24,7 @@ use super::connection::{Connection, Socket};
 use super::{NetError, dialect, now_ms};
 use crate::card::Card;
 use crate::reconcile::TerminalJournal;
-use crate::terminal::{
-    Asked, BeliefLine, Presented, Receipt, Settings, Terminal, newest, read_lines,
-};
+use crate::terminal::{Asked, BeliefLine, Presented, Receipt, Settings, Terminal, newest, read_lines};
 
 /// How a terminal reaches the switch.
 #[derive(Debug, Clone)]
@@ -99,14 +97,7 @@ impl TerminalClient {
             }
         };
         let terminal = Terminal::restore(args.settings.clone(), lines);
-        Ok(Self {
-            args,
-            dialect,
-            terminal,
-            journal,
-            connection: None,
-            vanish: None,
-        })
+        Ok(Self { args, dialect, terminal, journal, connection: None, vanish: None })
     }
 
     /// The behaviour behind it: beliefs, and what it owes.
@@ -169,12 +160,7 @@ impl TerminalClient {
     ///
     /// # Errors
     /// As [`Self::sale`].
-    pub async fn ask(
-        &mut self,
-        asked: Asked,
-        card: &Presented,
-        minor: u64,
-    ) -> Result<Receipt, NetError> {
+    pub async fn ask(&mut self, asked: Asked, card: &Presented, minor: u64) -> Result<Receipt, NetError> {
         self.connect().await?;
         let message = self.terminal.ask(now_ms(), asked, card, minor)?;
         self.exchange(&message).await
@@ -195,12 +181,7 @@ impl TerminalClient {
     ///
     /// # Errors
     /// As [`Self::sale`].
-    pub async fn reverse(
-        &mut self,
-        stan: Option<Stan>,
-        remains: u64,
-        card: Option<&Card>,
-    ) -> Result<Receipt, NetError> {
+    pub async fn reverse(&mut self, stan: Option<Stan>, remains: u64, card: Option<&Card>) -> Result<Receipt, NetError> {
         self.connect().await?;
         self.terminal.reverse(now_ms(), stan, remains)?;
         match self.terminal.reversal(now_ms(), card)? {
@@ -338,26 +319,20 @@ impl TerminalClient {
 
     async fn connected(&self) -> Result<Connection, NetError> {
         let Route { address, tls, .. } = &self.args.route;
-        let failed = |reason| NetError::Connect {
-            address: *address,
-            reason,
-        };
+        let failed = |reason| NetError::Connect { address: *address, reason };
         let connecting = async {
             let tcp = TcpStream::connect(address).await.map_err(failed)?;
             tcp.set_nodelay(true).map_err(failed)?;
             let Some((name, config)) = tls else {
                 return Ok::<_, NetError>(Socket::Plain(tcp));
             };
-            let server = ServerName::try_from(name.clone())
-                .map_err(|_| NetError::ServerName(name.clone()))?;
+            let server = ServerName::try_from(name.clone()).map_err(|_| NetError::ServerName(name.clone()))?;
             let connector = TlsConnector::from(Arc::clone(config));
             let stream = connector.connect(server, tcp).await.map_err(failed)?;
             Ok(Socket::Tls(Box::new(stream.into())))
         };
         let within = Instant::now() + self.args.response_timeout;
-        let socket = timeout_at(within, connecting)
-            .await
-            .map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))??;
+        let socket = timeout_at(within, connecting).await.map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))??;
         Ok(Connection::new(socket, self.dialect))
     }
 
@@ -371,9 +346,7 @@ impl TerminalClient {
             serde_json::to_writer(&mut text, &line).map_err(|e| failed(file, e.into()))?;
             text.push(b'\n');
         }
-        journal
-            .write_all(&text)
-            .map_err(|reason| failed(file, reason))
+        journal.write_all(&text).map_err(|reason| failed(file, reason))
     }
 }
 
@@ -414,10 +387,7 @@ pub fn read_journal(file: &Path) -> Result<Vec<BeliefLine>, NetError> {
         Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(reason) => return Err(failed(file, reason)),
     };
-    read_lines(&text).map_err(|reason| NetError::JournalLine {
-        file: file.to_owned(),
-        reason,
-    })
+    read_lines(&text).map_err(|reason| NetError::JournalLine { file: file.to_owned(), reason })
 }
 
 /// A terminal's journal file, for [`reconcile`](crate::reconcile::reconcile).
@@ -429,16 +399,8 @@ pub fn load_journal(settings: &Settings, file: &Path) -> Result<TerminalJournal,
 }
 
 fn journal_of(settings: &Settings, beliefs: Vec<BeliefLine>) -> TerminalJournal {
-    let trimmed = |bytes: &[u8]| {
-        String::from_utf8_lossy(bytes)
-            .trim_end_matches(' ')
-            .to_owned()
-    };
-    TerminalJournal {
-        terminal: trimmed(settings.id.terminal()),
-        merchant: trimmed(settings.id.merchant()),
-        beliefs,
-    }
+    let trimmed = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches(' ').to_owned();
+    TerminalJournal { terminal: trimmed(settings.id.terminal()), merchant: trimmed(settings.id.merchant()), beliefs }
 }
 
 /// Opens the journal for appending, without the piece of a line that a dying terminal left.
@@ -446,10 +408,7 @@ fn open_journal(file: &Path) -> Result<File, NetError> {
     let open = || -> std::io::Result<File> {
         let journal = OpenOptions::new().create(true).append(true).open(file)?;
         let bytes = std::fs::read(file)?;
-        let complete = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
+        let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         journal.set_len(complete as u64)?;
         Ok(journal)
     };
@@ -457,8 +416,5 @@ fn open_journal(file: &Path) -> Result<File, NetError> {
 }
 
 fn failed(file: &Path, reason: std::io::Error) -> NetError {
-    NetError::JournalFile {
-        file: file.to_owned(),
-        reason,
-    }
+    NetError::JournalFile { file: file.to_owned(), reason }
 }

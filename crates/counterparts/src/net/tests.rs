@@ -77,11 +77,7 @@ impl Files {
         let id = TerminalId::new(name.as_bytes(), b"MERCHANT0000001").unwrap();
         let config = self.identity(name).client().unwrap();
         TerminalArgs {
-            route: Route {
-                address,
-                tls: Some(("issuer".to_owned(), config)),
-                dialect: "iso87-ascii".to_owned(),
-            },
+            route: Route { address, tls: Some(("issuer".to_owned(), config)), dialect: "iso87-ascii".to_owned() },
             settings: terminal::Settings::new(id, Currency::new(*b"978")),
             journal: Some(self.path(&format!("{name}.jsonl"))),
             response_timeout: 5 * SECOND,
@@ -94,20 +90,13 @@ fn card() -> Presented {
 }
 
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(test);
 }
 
 /// What stands at the issuer for each STAN of a terminal.
 fn nets(issuer: &MockIssuer) -> Vec<(String, i64)> {
-    issuer
-        .movements()
-        .into_iter()
-        .map(|line| (line.stan, line.net))
-        .collect()
+    issuer.movements().into_iter().map(|line| (line.stan, line.net)).collect()
 }
 
 #[test]
@@ -126,26 +115,13 @@ fn a_sale_over_mutual_tls_is_approved_and_believed() {
         let repeat = terminal.repeat().await.unwrap();
         assert_eq!(repeat.approval, sale.approval);
         let hold = terminal.auth(&card(), 700).await.unwrap();
-        assert!(
-            terminal
-                .ask(Asked::Balance, &card(), 0)
-                .await
-                .unwrap()
-                .balance
-                .is_some()
-        );
-        let undone = terminal
-            .reverse(hold.stan.parse().ok(), 0, None)
-            .await
-            .unwrap();
+        assert!(terminal.ask(Asked::Balance, &card(), 0).await.unwrap().balance.is_some());
+        let undone = terminal.reverse(hold.stan.parse().ok(), 0, None).await.unwrap();
         assert!(undone.is_approved());
 
         assert_eq!(nets(&issuer), [(sale.stan, 1250), (hold.stan, 0)]);
         let beliefs = newest(read_journal(&journal).unwrap());
-        let believed: Vec<_> = beliefs
-            .iter()
-            .map(|line| (line.belief, line.stands))
-            .collect();
+        let believed: Vec<_> = beliefs.iter().map(|line| (line.belief, line.stands)).collect();
         assert_eq!(believed, [(Belief::Approved, 1250), (Belief::Reversed, 0)]);
         assert!(!std::fs::read_to_string(&journal).unwrap().contains(CARD));
         issuer.stop().await;
@@ -168,13 +144,7 @@ fn the_packed_dialect_carries_the_same_sale() {
             ..card()
         };
         assert!(terminal.sale(&presented, 99).await.unwrap().is_approved());
-        assert!(
-            terminal
-                .reverse(None, 40, None)
-                .await
-                .unwrap()
-                .is_approved()
-        );
+        assert!(terminal.reverse(None, 40, None).await.unwrap().is_approved());
         assert_eq!(nets(&issuer), [("000001".to_owned(), 40)]);
     });
 }
@@ -184,10 +154,7 @@ fn a_certificate_of_another_authority_is_refused_by_either_side() {
     run(async {
         let (files, strangers) = (Files::new(), Files::new());
         let issuer = files.issuer().await;
-        let trusting_stranger = Identity {
-            authority: files.path("ca.pem"),
-            ..strangers.identity("TERM0001")
-        };
+        let trusting_stranger = Identity { authority: files.path("ca.pem"), ..strangers.identity("TERM0001") };
         for identity in [trusting_stranger, strangers.identity("TERM0002")] {
             let mut args = files.terminal(issuer.address(), "TERM0003");
             args.route.tls = Some(("issuer".to_owned(), identity.client().unwrap()));
@@ -222,23 +189,11 @@ fn faults_and_settings_change_over_http() {
         let rules: Vec<Rule> = http::get(control, "/faults").await.unwrap();
         assert_eq!(rules[0].times, Some(0));
         http::delete(control, "/faults").await.unwrap();
-        assert!(
-            http::get::<Vec<Rule>>(control, "/faults")
-                .await
-                .unwrap()
-                .is_empty()
-        );
-        assert!(
-            http::put_text(control, "/faults", r#"[{"do": "explode"}]"#)
-                .await
-                .is_err()
-        );
+        assert!(http::get::<Vec<Rule>>(control, "/faults").await.unwrap().is_empty());
+        assert!(http::put_text(control, "/faults", r#"[{"do": "explode"}]"#).await.is_err());
 
-        let accounts =
-            format!(r#"{{"accounts": [{{"card": "{CARD}", "balance": 0, "status": "lost"}}]}}"#);
-        let shown = http::put_text(control, "/settings", &accounts)
-            .await
-            .unwrap();
+        let accounts = format!(r#"{{"accounts": [{{"card": "{CARD}", "balance": 0, "status": "lost"}}]}}"#);
+        let shown = http::put_text(control, "/settings", &accounts).await.unwrap();
         assert!(!shown.contains(CARD), "{shown}");
         assert_eq!(terminal.sale(&card(), 100).await.unwrap().code(), "41");
 
@@ -248,12 +203,7 @@ fn faults_and_settings_change_over_http() {
         let report: Report = http::get(control, "/ledger?entries=1").await.unwrap();
         assert!(report.ledger.consistent);
         assert_eq!(report.ledger.accounts[0].balance, 100_000_000 - 100);
-        assert!(
-            !http::get_text(control, "/ledger")
-                .await
-                .unwrap()
-                .contains(CARD)
-        );
+        assert!(!http::get_text(control, "/ledger").await.unwrap().contains(CARD));
         issuer.stop().await;
     });
 }
@@ -262,36 +212,20 @@ fn faults_and_settings_change_over_http() {
 async fn check_fault(fault: Fault, response_timeout: Duration) {
     let files = Files::new();
     let issuer = files.issuer().await;
-    let sales = Match {
-        mti_class: Some(MtiClass::Request),
-        ..Match::default()
-    };
+    let sales = Match { mti_class: Some(MtiClass::Request), ..Match::default() };
     issuer.set_faults(vec![Rule::new(sales, fault.clone()).times(1)]);
     let mut args = files.terminal(issuer.address(), "TERM0001");
     args.response_timeout = response_timeout;
     let mut terminal = TerminalClient::open(args).unwrap();
     let sale = terminal.sale(&card(), 1250).await.unwrap();
-    assert_eq!(
-        (sale.outcome, sale.code()),
-        (Outcome::Unknown, "--"),
-        "{fault:?}"
-    );
+    assert_eq!((sale.outcome, sale.code()), (Outcome::Unknown, "--"), "{fault:?}");
     let next = terminal.sale(&card(), 1250).await;
-    assert!(
-        matches!(next, Err(NetError::Refused(Refused::ReversalFirst))),
-        "{fault:?}"
-    );
+    assert!(matches!(next, Err(NetError::Refused(Refused::ReversalFirst))), "{fault:?}");
     let cleared = terminal.clear_pending(5 * SECOND).await.unwrap();
     assert!(cleared.unwrap().is_approved(), "{fault:?}");
-    assert!(
-        issuer.movements().iter().all(|line| line.reversed),
-        "{fault:?}"
-    );
+    assert!(issuer.movements().iter().all(|line| line.reversed), "{fault:?}");
     assert_eq!(terminal.terminal().beliefs()[0].belief, Belief::Reversed);
-    assert!(
-        terminal.sale(&card(), 1250).await.unwrap().is_approved(),
-        "{fault:?}"
-    );
+    assert!(terminal.sale(&card(), 1250).await.unwrap().is_approved(), "{fault:?}");
 }
 
 #[test]
@@ -311,10 +245,7 @@ fn a_reversal_that_is_ignored_is_sent_again_as_a_repeat() {
     run(async {
         let files = Files::new();
         let issuer = files.issuer().await;
-        let reversals = Match {
-            mti_class: Some(MtiClass::Reversal),
-            ..Match::default()
-        };
+        let reversals = Match { mti_class: Some(MtiClass::Reversal), ..Match::default() };
         let mut args = files.terminal(issuer.address(), "TERM0001");
         args.response_timeout = SECOND / 10;
         let mut terminal = TerminalClient::open(args).unwrap();
@@ -324,14 +255,7 @@ fn a_reversal_that_is_ignored_is_sent_again_as_a_repeat() {
         assert_eq!(ignored.outcome, Outcome::Unknown);
         terminal.clear_pending(5 * SECOND).await.unwrap().unwrap();
         assert_eq!(nets(&issuer), [(sale.stan, 0)]);
-        assert_eq!(
-            terminal.terminal().beliefs()[0]
-                .reversal
-                .as_ref()
-                .unwrap()
-                .sends,
-            3
-        );
+        assert_eq!(terminal.terminal().beliefs()[0].reversal.as_ref().unwrap().sends, 3);
     });
 }
 
@@ -340,10 +264,7 @@ fn a_delayed_original_is_overtaken_by_its_reversal() {
     run(async {
         let files = Files::new();
         let issuer = files.issuer().await;
-        let sales = Match {
-            mti_class: Some(MtiClass::Request),
-            ..Match::default()
-        };
+        let sales = Match { mti_class: Some(MtiClass::Request), ..Match::default() };
         issuer.set_faults(vec![Rule::new(sales, Fault::DelayMs(300)).times(1)]);
         let mut args = files.terminal(issuer.address(), "TERM0001");
         args.response_timeout = SECOND / 10;
@@ -365,12 +286,8 @@ fn a_terminal_that_vanishes_knows_from_its_journal_what_it_owes() {
         let files = Files::new();
         let issuer = files.issuer().await;
         let args = files.terminal(issuer.address(), "TERM0001");
-        let points = [
-            VanishPoint::BeforeSending,
-            VanishPoint::AfterSending,
-            VanishPoint::HalfAnswer,
-            VanishPoint::BeforeBelieving,
-        ];
+        let points =
+            [VanishPoint::BeforeSending, VanishPoint::AfterSending, VanishPoint::HalfAnswer, VanishPoint::BeforeBelieving];
         for point in points {
             for reset in [false, true] {
                 let mut terminal = TerminalClient::open(args.clone()).unwrap();
@@ -379,11 +296,7 @@ fn a_terminal_that_vanishes_knows_from_its_journal_what_it_owes() {
                 assert_eq!(sale.outcome, Outcome::Unknown, "{point:?}");
                 drop(terminal);
                 let mut terminal = TerminalClient::open(args.clone()).unwrap();
-                assert_eq!(
-                    terminal.terminal().owed().unwrap().stan,
-                    sale.stan,
-                    "{point:?}"
-                );
+                assert_eq!(terminal.terminal().owed().unwrap().stan, sale.stan, "{point:?}");
                 terminal.clear_pending(5 * SECOND).await.unwrap().unwrap();
                 let stands = issuer.movements().iter().any(|line| line.net != 0);
                 assert!(!stands, "{point:?} {reset}");
@@ -419,12 +332,9 @@ fn links_go_down_and_come_up_with_the_ledger_kept() {
     run(async {
         let files = Files::new();
         let issuer = files.issuer().await;
-        let mut terminal =
-            TerminalClient::open(files.terminal(issuer.address(), "TERM0001")).unwrap();
+        let mut terminal = TerminalClient::open(files.terminal(issuer.address(), "TERM0001")).unwrap();
         assert!(terminal.sale(&card(), 100).await.unwrap().is_approved());
-        http::put_text(issuer.control_address(), "/links", r#"{"up": false}"#)
-            .await
-            .unwrap();
+        http::put_text(issuer.control_address(), "/links", r#"{"up": false}"#).await.unwrap();
         // The connection closes under the terminal; what it asks then, it must reverse.
         let unknown = terminal.sale(&card(), 200).await.unwrap();
         assert_eq!(unknown.outcome, Outcome::Unknown);
@@ -433,11 +343,7 @@ fn links_go_down_and_come_up_with_the_ledger_kept() {
         issuer.set_links_up(true);
         terminal.clear_pending(5 * SECOND).await.unwrap();
         assert!(terminal.sale(&card(), 300).await.unwrap().is_approved());
-        let standing: Vec<_> = nets(&issuer)
-            .into_iter()
-            .map(|(_, net)| net)
-            .filter(|net| *net > 0)
-            .collect();
+        let standing: Vec<_> = nets(&issuer).into_iter().map(|(_, net)| net).filter(|net| *net > 0).collect();
         assert_eq!(standing, [100, 300]);
     });
 }
@@ -447,10 +353,7 @@ fn a_load_survives_faults_and_lost_links_and_every_key_agrees() {
     run(async {
         let files = Files::new();
         let issuer = files.issuer().await;
-        let rate = |rate| Match {
-            rate: Some(rate),
-            ..Match::default()
-        };
+        let rate = |rate| Match { rate: Some(rate), ..Match::default() };
         issuer.set_faults(vec![
             Rule::new(rate(0.02), Fault::Cut(Side::AfterLedger)),
             Rule::new(rate(0.02), Fault::Cut(Side::BeforeLedger)),
@@ -482,26 +385,17 @@ fn a_load_survives_faults_and_lost_links_and_every_key_agrees() {
         assert!(loaded.latencies_us.len() > 1000);
         issuer.set_faults(Vec::new());
         for terminal in &mut loaded.terminals {
-            let sale = final_sale(terminal, &card(), 7, Duration::ZERO, 5 * SECOND)
-                .await
-                .unwrap();
+            let sale = final_sale(terminal, &card(), 7, Duration::ZERO, 5 * SECOND).await.unwrap();
             assert!(sale.is_approved());
         }
-        let mut at_issuer: std::collections::BTreeMap<_, _> = issuer
-            .movements()
-            .into_iter()
-            .map(|line| ((line.terminal, line.stan), line.net))
-            .collect();
+        let mut at_issuer: std::collections::BTreeMap<_, _> =
+            issuer.movements().into_iter().map(|line| ((line.terminal, line.stan), line.net)).collect();
         for terminal in &loaded.terminals {
             let journal = terminal.journal();
             for belief in &journal.beliefs {
                 assert_ne!(belief.belief, Belief::Unknown, "{belief:?}");
                 let key = (journal.terminal.clone(), belief.stan.clone());
-                assert_eq!(
-                    at_issuer.remove(&key).unwrap_or(0),
-                    belief.net(),
-                    "{belief:?}"
-                );
+                assert_eq!(at_issuer.remove(&key).unwrap_or(0), belief.net(), "{belief:?}");
             }
         }
         assert!(at_issuer.is_empty(), "{at_issuer:?}");

@@ -65,16 +65,11 @@ impl Identity {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {
-    CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|reason| pem(file, reason))
+    CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|reason| pem(file, reason))
 }
 
 fn pem(file: &Path, reason: rustls::pki_types::pem::Error) -> NetError {
-    NetError::Pem {
-        file: file.to_owned(),
-        reason,
-    }
+    NetError::Pem { file: file.to_owned(), reason }
 }
 
 /// Named, not the process default: a library must not depend on who installs one first.

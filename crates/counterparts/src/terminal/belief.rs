@@ -141,11 +141,6 @@ pub fn read_lines(text: &str) -> Result<Vec<BeliefLine>, BadLine> {
     let numbered = complete.lines().enumerate();
     numbered
         .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(at, line)| {
-            serde_json::from_str(line).map_err(|reason| BadLine {
-                line: at + 1,
-                reason,
-            })
-        })
+        .map(|(at, line)| serde_json::from_str(line).map_err(|reason| BadLine { line: at + 1, reason }))
         .collect()
 }

@@ -82,13 +82,7 @@ impl Presented {
     /// A card number and nothing else.
     #[must_use]
     pub fn new(card: Card) -> Self {
-        Self {
-            card,
-            expiry: None,
-            track2_tail: None,
-            pin_block: None,
-            chip: None,
-        }
+        Self { card, expiry: None, track2_tail: None, pin_block: None, chip: None }
     }
 }
 
@@ -171,15 +165,7 @@ impl Terminal {
         let owed = beliefs.iter().rposition(owes);
         let next_stan = Stan::new(counter).unwrap_or(FIRST_STAN);
         let (open, last_request, changed) = (None, None, Vec::new());
-        Self {
-            settings,
-            next_stan,
-            beliefs,
-            owed,
-            open,
-            last_request,
-            changed,
-        }
+        Self { settings, next_stan, beliefs, owed, open, last_request, changed }
     }
 
     /// What it is.
@@ -210,13 +196,7 @@ impl Terminal {
     /// # Errors
     /// [`Refused`] while an exchange is open or a reversal is owed, or for an amount above 12
     /// digits.
-    pub fn ask(
-        &mut self,
-        now_ms: u64,
-        kind: Asked,
-        card: &Presented,
-        minor: u64,
-    ) -> Result<Fields, Refused> {
+    pub fn ask(&mut self, now_ms: u64, kind: Asked, card: &Presented, minor: u64) -> Result<Fields, Refused> {
         self.may_start()?;
         let amount = Amount::new(minor, self.settings.currency)?;
         let (mti, processing, receipt) = kind.parts();
@@ -233,12 +213,7 @@ impl Terminal {
         if let Some(at) = belief {
             self.last_request = Some((at, message.clone()));
         }
-        self.open = Some(Open {
-            kind: receipt,
-            mti,
-            stan,
-            belief,
-        });
+        self.open = Some(Open { kind: receipt, mti, stan, belief });
         Ok(message)
     }
 
@@ -260,12 +235,7 @@ impl Terminal {
         message.set_mti(request.mti().repeat());
         let stan = belief.stan.parse()?;
         let kind = Asked::of(belief).parts().2;
-        self.open = Some(Open {
-            kind,
-            mti: message.mti(),
-            stan,
-            belief: Some(*at),
-        });
+        self.open = Some(Open { kind, mti: message.mti(), stan, belief: Some(*at) });
         Ok(message)
     }
 
@@ -275,21 +245,12 @@ impl Terminal {
     ///
     /// # Errors
     /// [`Refused`] while an exchange is open, another reversal is owed, or there is no such request.
-    pub fn reverse(
-        &mut self,
-        now_ms: u64,
-        stan: Option<Stan>,
-        remains: u64,
-    ) -> Result<(), Refused> {
+    pub fn reverse(&mut self, now_ms: u64, stan: Option<Stan>, remains: u64) -> Result<(), Refused> {
         if self.open.is_some() {
             return Err(Refused::Busy);
         }
         let named = |belief: &BeliefLine| stan.is_none_or(|stan| belief.stan == stan.to_string());
-        let at = self
-            .beliefs
-            .iter()
-            .rposition(named)
-            .ok_or(Refused::NoSuchRequest)?;
+        let at = self.beliefs.iter().rposition(named).ok_or(Refused::NoSuchRequest)?;
         if self.owed.is_some_and(|owed| owed != at) {
             return Err(Refused::ReversalFirst);
         }
@@ -306,11 +267,7 @@ impl Terminal {
     ///
     /// # Errors
     /// [`Refused::Busy`] while an exchange is open.
-    pub fn reversal(
-        &mut self,
-        now_ms: u64,
-        card: Option<&Card>,
-    ) -> Result<Option<Fields>, Refused> {
+    pub fn reversal(&mut self, now_ms: u64, card: Option<&Card>) -> Result<Option<Fields>, Refused> {
         if self.open.is_some() {
             return Err(Refused::Busy);
         }
@@ -325,21 +282,12 @@ impl Terminal {
             return Ok(None);
         };
         let first = Mti::new(b"0400");
-        let mti = if reversal.sends == 0 {
-            first
-        } else {
-            first.repeat()
-        };
+        let mti = if reversal.sends == 0 { first } else { first.repeat() };
         reversal.sends += 1;
         let stan: Stan = reversal.stan.parse()?;
         let message = self.reversal_message(mti, stan, at, card);
         self.changed(now_ms, at);
-        self.open = Some(Open {
-            kind: Kind::Reversal,
-            mti,
-            stan,
-            belief: Some(at),
-        });
+        self.open = Some(Open { kind: Kind::Reversal, mti, stan, belief: Some(at) });
         Ok(Some(message))
     }
 
@@ -364,12 +312,8 @@ impl Terminal {
         let open = self.open.as_ref()?;
         let right = message.mti() == open.mti.response()
             && message.get(11) == Some(&open.stan.digits())
-            && message
-                .get(41)
-                .is_none_or(|de41| de41 == self.settings.id.terminal())
-            && message
-                .get(42)
-                .is_none_or(|de42| de42 == self.settings.id.merchant());
+            && message.get(41).is_none_or(|de41| de41 == self.settings.id.terminal())
+            && message.get(42).is_none_or(|de42| de42 == self.settings.id.merchant());
         if !right {
             return None;
         }
@@ -450,14 +394,7 @@ impl Terminal {
     }
 
     /// A new request: its end is unknown until an answer says otherwise.
-    fn believe(
-        &mut self,
-        now_ms: u64,
-        request: &Fields,
-        stan: Stan,
-        amount: Amount,
-        card: &Card,
-    ) -> usize {
+    fn believe(&mut self, now_ms: u64, request: &Fields, stan: Stan, amount: Amount, card: &Card) -> usize {
         let text = |de| request.text(de).unwrap_or_default().to_owned();
         self.beliefs.push(BeliefLine {
             at: now_ms,
@@ -490,13 +427,7 @@ impl Terminal {
         };
         let line = &mut self.beliefs[at];
         let de7 = Calendar::at(now_ms, 0).de7();
-        line.reversal = Some(ReversalLine {
-            stan,
-            de7,
-            remains,
-            sends: 0,
-            open: true,
-        });
+        line.reversal = Some(ReversalLine { stan, de7, remains, sends: 0, open: true });
         line.belief = Belief::Unknown;
         line.stands = 0;
         self.owed = Some(at);
@@ -533,10 +464,7 @@ impl Terminal {
             }
         }
         if self.settings.reversal_names == ReversalNames::OwnStan {
-            put(
-                90,
-                &format!("0{}00{}{}{:022}", line.class, line.stan, line.de7, 0),
-            );
+            put(90, &format!("0{}00{}{}{:022}", line.class, line.stan, line.de7, 0));
         }
         message.set(41, self.settings.id.terminal());
         message.set(42, self.settings.id.merchant());
@@ -551,23 +479,14 @@ impl Terminal {
         let mti = Mti::new(b"0800");
         let mut message = self.message(now_ms, mti, stan);
         message.set(70, code);
-        self.open = Some(Open {
-            kind,
-            mti,
-            stan,
-            belief: None,
-        });
+        self.open = Some(Open { kind, mti, stan, belief: None });
         Ok(message)
     }
 
     /// What the answer to a money request says.
     fn learn(&mut self, at: usize, message: &Fields, code: &str) -> Outcome {
         let line = &mut self.beliefs[at];
-        let text = |de| {
-            message
-                .text(de)
-                .map(|text| text.trim_end_matches(' ').to_owned())
-        };
+        let text = |de| message.text(de).map(|text| text.trim_end_matches(' ').to_owned());
         line.rrn = text(37).or(line.rrn.take());
         line.code = Some(code.to_owned());
         line.approval = text(38);
@@ -585,22 +504,14 @@ impl Terminal {
         };
         line.belief = belief;
         let owes = self.settings.reverses_first && belief == Belief::Unknown;
-        self.owed = if owes {
-            Some(at)
-        } else {
-            self.owed.filter(|owed| *owed != at)
-        };
+        self.owed = if owes { Some(at) } else { self.owed.filter(|owed| *owed != at) };
         outcome
     }
 
     /// What the answer to a reversal says. A refusal for its amount will not change by asking
     /// again: then only people can tell. Any other code: it stays owed.
     fn learn_reversal(&mut self, at: usize, code: &str) -> Outcome {
-        let done = self
-            .settings
-            .reversal_done_codes
-            .iter()
-            .any(|done| done == code);
+        let done = self.settings.reversal_done_codes.iter().any(|done| done == code);
         let line = &mut self.beliefs[at];
         line.code = Some(code.to_owned());
         let Some(reversal) = line.reversal.as_mut().filter(|_| done || code == "64") else {
@@ -612,11 +523,7 @@ impl Terminal {
             return Outcome::Declined;
         }
         line.stands = reversal.remains;
-        line.belief = if reversal.remains > 0 {
-            Belief::Approved
-        } else {
-            Belief::Reversed
-        };
+        line.belief = if reversal.remains > 0 { Belief::Approved } else { Belief::Reversed };
         Outcome::Approved
     }
 
@@ -628,27 +535,14 @@ impl Terminal {
         self.changed.push(line.clone());
     }
 
-    fn receipt(
-        &self,
-        now_ms: u64,
-        open: &Open,
-        outcome: Outcome,
-        answer: Option<&Fields>,
-    ) -> Receipt {
+    fn receipt(&self, now_ms: u64, open: &Open, outcome: Outcome, answer: Option<&Fields>) -> Receipt {
         let line = open.belief.map(|at| &self.beliefs[at]);
         let text = |de| Some(answer?.text(de)?.trim_end_matches(' ').to_owned());
         let id = &self.settings.id;
-        let trimmed = |bytes: &[u8]| {
-            String::from_utf8_lossy(bytes)
-                .trim_end_matches(' ')
-                .to_owned()
-        };
+        let trimmed = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches(' ').to_owned();
         let amount = line.map(|line| {
             let approved = line.belief == Belief::Approved && open.kind != Kind::Reversal;
-            (
-                if approved { line.stands } else { line.amount },
-                line.currency.clone(),
-            )
+            (if approved { line.stands } else { line.amount }, line.currency.clone())
         });
         Receipt {
             kind: open.kind,

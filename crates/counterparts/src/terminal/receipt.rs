@@ -105,10 +105,7 @@ impl Receipt {
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |label: &str, value: &str| writeln!(f, "{label:<10}{value:>26}");
-        line(
-            &self.kind.to_string(),
-            &Calendar::at(self.at, self.utc_offset_minutes).readable(),
-        )?;
+        line(&self.kind.to_string(), &Calendar::at(self.at, self.utc_offset_minutes).readable())?;
         line("terminal", &self.terminal)?;
         line("merchant", &self.merchant)?;
         line("stan", &self.stan)?;
