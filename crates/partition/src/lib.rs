@@ -1,1 +1,312 @@
-//! Core, journal, outbox and sealing as one value.
+//! Core, journal, outbox and sealing as one value: a **partition**.
+//!
+//! ```text
+//! inputs -> turn: decide, encode, append --> take_commit -> Commit::run (any thread) -> committed
+//!                     |                                                                     |
+//!                     +--> outbox <---------------- what is durable ------------------------+
+//!                             |
+//!                          release -> actions for the shell
+//! ```
+//!
+//! It has no thread, channel, socket or clock; the daemon, the simulation and the benches run this same code. Rules M1 to M3
+//! are properties of the data flow: an action leaves by [`Partition::release`] only, and only when its record is durable.
+//! After a failed commit nothing leaves any more (M6).
+//!
+//! Absent on purpose: sockets, files of configuration, metrics.
+
+mod background;
+mod keys;
+mod outbox;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use iso8583::Pan;
+use journal::{Journal, Recovered, Rejected, Replay, Storage};
+use switch::{Action, Admission, Config, Entry, Input, Lsn, Now, Output, Query, Report, Switch};
+
+pub use background::{CheckpointDone, CheckpointJob, LookUp};
+pub use journal::{Commit, Committed, OpenError, Poisoned};
+pub use keys::{KeyError, Keys};
+
+use keys::Sealer;
+use outbox::Outbox;
+
+/// What a partition is opened with.
+#[derive(Debug)]
+pub struct Options {
+    /// How the journal is laid out.
+    pub journal: journal::Options,
+    /// The rules' settings, already checked ([`Config::check`]).
+    pub config: Config,
+    /// The keys of its cards.
+    pub keys: Keys,
+}
+
+/// What [`Partition::open`] found.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// What the journal found and did.
+    pub journal: Recovered,
+    /// Movements in memory.
+    pub movements: usize,
+    /// Of those, in doubt.
+    pub in_doubt: usize,
+    /// How often the partition was started, this time included.
+    pub epoch: u32,
+}
+
+/// What a commit cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitStats {
+    /// Records in its group; 0 for upkeep.
+    pub records: u32,
+    /// Bytes on disk since the start.
+    pub bytes_total: u64,
+    /// Time of its `fdatasync`.
+    pub sync: Duration,
+}
+
+/// One value that decides and remembers. See the crate's documentation.
+pub struct Partition<S: Storage> {
+    core: Switch,
+    journal: Journal<S>,
+    storage: Arc<S>,
+    sealer: Sealer,
+    outbox: Outbox,
+    output: Output,
+    encoded: Vec<u8>,
+    /// Reports that the partition makes itself, for the next turn.
+    reports: Vec<Input>,
+    poisoned: bool,
+    /// What the shell wants; the journal's own need comes on top.
+    admission: Admission,
+    has_reserve: bool,
+    checkpoint: background::Newest,
+}
+
+impl<S: Storage> Partition<S> {
+    /// Locks and recovers the journal, replays it onto its newest checkpoint, and makes the records of the restart durable
+    /// (K1-K3). Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`], with the file, the offset and what to do (K5, K6).
+    pub fn open(storage: Arc<S>, options: Options, now: Now) -> Result<(Self, Opened), OpenError> {
+        let Options { journal: journal_options, config, keys } = options;
+        let mut core = Switch::new(config.clone());
+        let mut checkpoint = background::Newest::default();
+        let (journal, recovered) = Journal::open(Arc::clone(&storage), journal_options, |replay| {
+            take(&mut core, &mut checkpoint, &config, replay)
+        })?;
+        let mut partition = Partition {
+            sealer: Sealer::new(&keys, 0),
+            has_reserve: journal.has_reserve(),
+            core,
+            journal,
+            storage,
+            outbox: Outbox::default(),
+            output: Output::default(),
+            encoded: Vec::new(),
+            reports: Vec::new(),
+            poisoned: false,
+            admission: Admission::Open,
+            checkpoint,
+        };
+        partition.core.start(now, &mut partition.output);
+        partition.keep_output();
+        // The epoch is durable before anything is sealed under it.
+        while let Some(commit) = partition.journal.take_commit() {
+            partition.journal.committed(commit.run()).map_err(|poisoned| OpenError::Io {
+                action: "write the restart to",
+                file: "the journal".into(),
+                source: poisoned.source,
+            })?;
+        }
+        partition.sealer = Sealer::new(&keys, partition.core.epoch());
+        partition.has_reserve = partition.journal.has_reserve();
+        let opened = Opened {
+            journal: recovered,
+            movements: partition.core.movements().count(),
+            in_doubt: partition.core.doubt().count(),
+            epoch: partition.core.epoch(),
+        };
+        partition.tell_admission(now);
+        Ok((partition, opened))
+    }
+
+    /// Takes what happened, decides, fires the timers that are due, and puts the records into the open commit group.
+    pub fn turn(&mut self, now: Now, inputs: &mut Vec<Input>) {
+        if self.poisoned {
+            inputs.clear();
+            return;
+        }
+        for input in std::mem::take(&mut self.reports) {
+            self.core.turn(now, input, &mut self.output);
+        }
+        for input in inputs.drain(..) {
+            let input = self.prepare(now, input);
+            if let Some(input) = input {
+                self.core.turn(now, input, &mut self.output);
+            }
+        }
+        self.core.expire(now, &mut self.output);
+        self.keep_output();
+    }
+
+    /// Seals the card of a terminal's message; keeps what the shell wants of the admission.
+    fn prepare(&mut self, now: Now, input: Input) -> Option<Input> {
+        match input {
+            Input::Terminal { conn, group, message, card: _ } => {
+                let pan = switch::pan_digits(&message).and_then(|digits| Pan::try_from(digits.as_bytes()).ok());
+                let card = pan.map(|pan| self.sealer.card(&pan));
+                Some(Input::Terminal { conn, group, message, card })
+            }
+            Input::Admission(admission) => {
+                self.admission = admission;
+                self.tell_admission(now);
+                None
+            }
+            other => Some(other),
+        }
+    }
+
+    fn tell_admission(&mut self, now: Now) {
+        let admission = match self.admission {
+            Admission::Open if !self.has_reserve => Admission::JournalFull,
+            wanted => wanted,
+        };
+        self.core.turn(now, Input::Admission(admission), &mut self.output);
+    }
+
+    /// Appends the records of the output, and puts its actions into the outbox.
+    fn keep_output(&mut self) {
+        for entry in self.output.records.drain(..) {
+            self.encoded.clear();
+            entry.encode(&mut self.encoded);
+            self.journal.append(&self.encoded);
+        }
+        // The core numbers its records itself, so that actions can name them: the two must agree.
+        assert_eq!(self.core.lsn().0 + 1, self.journal.next_lsn().0, "the core and the journal number records alike");
+        self.outbox.take(&mut self.output.actions);
+    }
+
+    /// The next group to make durable; at most one is in flight.
+    pub fn take_commit(&mut self) -> Option<Commit<S>> {
+        if self.poisoned { None } else { self.journal.take_commit() }
+    }
+
+    /// Work for a quiet journal: a new reserve, retired segments. For a slow timer.
+    pub fn take_upkeep(&mut self) -> Option<Commit<S>> {
+        if self.poisoned { None } else { self.journal.take_upkeep() }
+    }
+
+    /// Takes the outcome of a commit. What it made durable can be released now.
+    ///
+    /// # Errors
+    /// [`Poisoned`]: the partition is dead for good. Send nothing, close the terminals' connections, end the process (M6).
+    pub fn committed(&mut self, now: Now, committed: Committed<S>) -> Result<CommitStats, Poisoned> {
+        let sync = committed.sync_time();
+        let before = self.journal.stats().commits;
+        if let Err(poisoned) = self.journal.committed(committed) {
+            self.poisoned = true;
+            self.outbox.clear();
+            return Err(poisoned);
+        }
+        let stats = self.journal.stats();
+        if self.has_reserve != self.journal.has_reserve() {
+            self.has_reserve = self.journal.has_reserve();
+            self.tell_admission(now);
+            self.keep_output();
+        }
+        let records = if stats.commits > before { stats.last_group_records } else { 0 };
+        Ok(CommitStats { records, bytes_total: stats.bytes, sync })
+    }
+
+    /// Hands out the actions whose records are durable, in order. Reversals get their card here.
+    pub fn release(&mut self, out: &mut Vec<Action>) {
+        if self.poisoned {
+            return;
+        }
+        let (sealer, reports) = (&self.sealer, &mut self.reports);
+        self.outbox.release(Lsn(self.journal.durable().0), |action| match action {
+            Action::ToIssuer { id, link, mut message, card: Some(sealed) } => match sealer.open(&sealed) {
+                Some(pan) => {
+                    message.set(2, pan.digits());
+                    out.push(Action::ToIssuer { id, link, message, card: None });
+                }
+                None => reports.push(Input::Report { action: id, report: Report::Unbuildable }),
+            },
+            other => out.push(other),
+        });
+    }
+
+    /// When [`Partition::turn`] must be called again at the latest, on [`Now::uptime_ms`]; 0 for at once.
+    pub fn next_timeout(&self) -> Option<u64> {
+        if self.reports.is_empty() { self.core.next_timeout() } else { Some(0) }
+    }
+
+    /// The core, to be read.
+    pub fn view(&self) -> &Switch {
+        &self.core
+    }
+
+    /// False when the journal cannot promise room: new intents get 96, and the daemon is not ready (M6).
+    pub fn has_reserve(&self) -> bool {
+        self.has_reserve
+    }
+
+    /// Whether a commit is in flight.
+    pub fn commit_in_flight(&self) -> bool {
+        self.journal.in_flight()
+    }
+
+    /// Nothing awaits an issuer, a delivery or the disk: a drain may end.
+    pub fn quiet(&self) -> bool {
+        self.core.quiet() && self.outbox.is_empty() && self.journal.open_bytes() == 0 && !self.journal.in_flight()
+    }
+
+    /// The work of an [`Action::Find`]: a scan of the durable journal, for any thread.
+    pub fn look_up(&self, query: &Query) -> LookUp<S> {
+        LookUp::new(self.journal.reader(), *query)
+    }
+
+    /// The work of making the next checkpoint, when a segment was sealed since the newest; for any thread.
+    pub fn checkpoint_due(&mut self) -> Option<CheckpointJob<S>> {
+        let sealed = self.journal.sealed().last()?;
+        self.checkpoint.job(sealed.last, &self.storage, self.journal.reader(), self.core.config())
+    }
+
+    /// Takes the outcome of a checkpoint; the error is for the log, nothing depends on it.
+    ///
+    /// # Errors
+    /// What the job failed with. It is tried again with the next sealed segment.
+    pub fn checkpointed(&mut self, done: CheckpointDone) -> Result<Lsn, background::CheckpointError> {
+        self.checkpoint.done(done)
+    }
+
+    /// The clean stop. No commit may be in flight.
+    ///
+    /// # Errors
+    /// [`Poisoned`] when the last commit failed.
+    pub fn close(self) -> Result<(), Poisoned> {
+        self.journal.close()
+    }
+}
+
+fn take(
+    core: &mut Switch,
+    checkpoint: &mut background::Newest,
+    config: &Config,
+    replay: Replay<'_>,
+) -> Result<(), Rejected> {
+    match replay {
+        Replay::Checkpoint(newest) => {
+            *core = Switch::restore(config.clone(), &newest.bytes)?;
+            checkpoint.found(Lsn(newest.lsn.0), newest.bytes.clone());
+        }
+        Replay::Record(lsn, payload) => core.replay(Lsn(lsn.0), &Entry::decode(payload)?),
+    }
+    Ok(())
+}
+
+pub use background::CheckpointError;

@@ -215,7 +215,7 @@ impl Switch {
 
     /// T1: no usable answer in time. Bytes that the host did not acknowledge are taken back with their connection (R3).
     pub(crate) fn response_timed_out(&mut self, now: Now, id: MovementId, out: &mut Output) {
-        if !self.movement(id).is_some_and(|movement| movement.state == StateKind::AwaitingIssuer) {
+        if self.movement(id).is_none_or(|movement| movement.state != StateKind::AwaitingIssuer) {
             return;
         }
         let link =
@@ -270,9 +270,11 @@ impl Switch {
                     self.give_up_request(now, id, Rule::T2, out);
                 }
             }
-            Report::NotSent | Report::Undeliverable => {
+            Report::NotSent | Report::Unbuildable | Report::Undeliverable => {
                 let link = request.link;
-                self.link_failed(link, out);
+                if report != Report::Unbuildable {
+                    self.link_failed(link, out);
+                }
                 self.forget_in_flight(id);
                 self.never_sent(now, id, state, out);
             }

@@ -20,7 +20,7 @@ impl Switch {
             return;
         }
         live.offered = None;
-        if !self.movement(id).is_some_and(|movement| movement.state == StateKind::AwaitingDelivery) {
+        if self.movement(id).is_none_or(|movement| movement.state != StateKind::AwaitingDelivery) {
             return;
         }
         match report {
@@ -29,7 +29,7 @@ impl Switch {
                 self.write(now, Record::Delivery { id, evidence: Evidence::Handed }, out);
                 self.await_confirmation(now, id, 0);
             }
-            Report::NotSent | Report::Partial | Report::Undeliverable => {
+            Report::NotSent | Report::Partial | Report::Unbuildable | Report::Undeliverable => {
                 self.write(now, Record::Delivery { id, evidence: Evidence::NotHanded }, out);
                 self.begin_grace(now, id);
             }

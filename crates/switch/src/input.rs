@@ -86,6 +86,8 @@ pub enum Report {
     NotSent,
     /// The kernel took some bytes, not the last one (T2).
     Partial,
+    /// The message could not be made: a card's key is missing, or the peer's dialect cannot carry a field. Nothing was sent.
+    Unbuildable,
     /// For a terminal: the connection was gone or withdrawn before the last byte was taken (T8).
     Undeliverable,
 }

@@ -201,7 +201,7 @@ impl Switch {
             let unclear = (two_classes && !proved) || unproved_contest;
             return Original::One(newest.id, if unclear { Differs::Which } else { Differs::No });
         }
-        if let Some(differing) = candidates.iter().find(|movement| nearby(&movement)) {
+        if let Some(differing) = candidates.iter().find(nearby) {
             let amount = !reference.amount_fits(differing);
             return Original::One(differing.id, if amount { Differs::Amount } else { Differs::Which });
         }

@@ -259,6 +259,8 @@ impl Switch {
         match report {
             Report::Written => {}
             Report::Partial => self.link_failed(link, out),
+            // R4: parked, and in nobody's way.
+            Report::Unbuildable => self.leave_to_operator(now, id, Rule::R4, out),
             Report::NotSent | Report::Undeliverable => {
                 self.link_failed(link, out);
                 self.take_from_flight(id);

@@ -1,0 +1,297 @@
+//! The keys that protect cards, and what they do (section 10): seal a PAN for a record, open it for a reversal, make the
+//! value by which equal cards are known.
+//!
+//! A nonce is the start epoch (4 bytes, durable, one more at each start) and a counter (8 bytes): never used twice with
+//! one key, as long as a restored backup is given a new key.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use iso8583::Pan;
+use switch::{Card, CardHmac, SEALED_BYTES, SealedPan};
+use zeroize::{Zeroize, Zeroizing};
+
+const KEY_BYTES: usize = 32;
+const TAG_BYTES: usize = 16;
+/// A PAN before sealing: its length, its digits, zeros.
+const BLOCK_BYTES: usize = SEALED_BYTES - TAG_BYTES;
+
+/// What is wrong with a key file.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// It cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others than its owner may read it.
+    #[error("{path} may be read by others (mode {mode:o}); next: chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A line is not what a key file holds.
+    #[error("{path} line {line}: expected `pan NUMBER 64-hex-digits` or `hmac 64-hex-digits`")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
+    /// A key is not there.
+    #[error("{path} holds no {what} key; next: make keys with `switchd init`")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// "pan" or "hmac".
+        what: &'static str,
+    },
+}
+
+/// The keys of one partition: for PANs the newest first, which seals; all of them open.
+pub struct Keys {
+    pan: Vec<(u16, [u8; KEY_BYTES])>,
+    hmac: [u8; KEY_BYTES],
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.pan.iter_mut().for_each(|(_, key)| key.zeroize());
+        self.hmac.zeroize();
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<u16> = self.pan.iter().map(|(id, _)| *id).collect();
+        write!(f, "Keys(pan {ids:?}, hmac)")
+    }
+}
+
+impl Keys {
+    /// New random keys.
+    ///
+    /// # Panics
+    /// If the system has no randomness.
+    pub fn generate() -> Keys {
+        let random = SystemRandom::new();
+        let key = || {
+            let mut key = [0; KEY_BYTES];
+            random.fill(&mut key).expect("the system gives random bytes");
+            key
+        };
+        Keys { pan: vec![(1, key())], hmac: key() }
+    }
+
+    /// Writes a new file that only its owner may read. It must not exist.
+    ///
+    /// # Errors
+    /// [`KeyError::Io`].
+    pub fn write(&self, path: &Path) -> Result<(), KeyError> {
+        let failed = |source| KeyError::Io { path: path.into(), source };
+        let mut text = Zeroizing::new(String::with_capacity(256));
+        for (id, key) in &self.pan {
+            text.push_str(&format!("pan {id} "));
+            push_hex(&mut text, key);
+        }
+        text.push_str("hmac ");
+        push_hex(&mut text, &self.hmac);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    }
+
+    /// Reads a key file: `pan NUMBER HEX` lines, the newest first, and one `hmac HEX` line.
+    ///
+    /// # Errors
+    /// [`KeyError`]; no error holds key material.
+    pub fn read(path: &Path) -> Result<Keys, KeyError> {
+        let failed = |source| KeyError::Io { path: path.into(), source };
+        let mut file = fs::File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Exposed { path: path.into(), mode });
+        }
+        let mut text = Zeroizing::new(String::with_capacity(4096));
+        file.read_to_string(&mut text).map_err(failed)?;
+        let (mut pan, mut hmac) = (Vec::new(), None);
+        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let wrong = || KeyError::Line { path: path.into(), line: at + 1 };
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some("pan"), Some(id), Some(key), None) => {
+                    pan.push((id.parse().map_err(|_| wrong())?, key_from_hex(key).ok_or_else(wrong)?));
+                }
+                (Some("hmac"), Some(key), None, None) => hmac = Some(key_from_hex(key).ok_or_else(wrong)?),
+                _ => return Err(wrong()),
+            }
+        }
+        if pan.is_empty() {
+            return Err(KeyError::Missing { path: path.into(), what: "pan" });
+        }
+        let hmac = hmac.ok_or_else(|| KeyError::Missing { path: path.into(), what: "hmac" })?;
+        Ok(Keys { pan, hmac })
+    }
+}
+
+fn push_hex(text: &mut String, key: &[u8]) {
+    for byte in key {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+    }
+    text.push('\n');
+}
+
+fn key_from_hex(text: &str) -> Option<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    let digits = text.as_bytes();
+    if digits.len() != KEY_BYTES * 2 {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let value = |digit: u8| char::from(digit).to_digit(16);
+        *byte = (value(pair[0])? << 4 | value(pair[1])?) as u8;
+    }
+    Some(key)
+}
+
+/// The keys at work, in one life of the process.
+pub(crate) struct Sealer {
+    pan: Vec<(u16, LessSafeKey)>,
+    hmac: hmac::Key,
+    epoch: u32,
+    counter: u64,
+}
+
+impl Sealer {
+    /// `epoch` must be durable, and larger than that of every process that used these keys before.
+    pub(crate) fn new(keys: &Keys, epoch: u32) -> Sealer {
+        let aead = |key: &[u8; KEY_BYTES]| {
+            LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("the key has the length of AES-256"))
+        };
+        Sealer {
+            pan: keys.pan.iter().map(|(id, key)| (*id, aead(key))).collect(),
+            hmac: hmac::Key::new(hmac::HMAC_SHA256, &keys.hmac),
+            epoch,
+            counter: 0,
+        }
+    }
+
+    /// The card of a PAN: sealed, keyed, masked.
+    pub(crate) fn card(&mut self, pan: &Pan) -> Card {
+        let tag = hmac::sign(&self.hmac, pan.digits());
+        let mut hmac = [0; 16];
+        hmac.copy_from_slice(&tag.as_ref()[..16]);
+        Card { sealed: self.seal(pan), hmac: CardHmac(hmac), masked: pan.masked() }
+    }
+
+    fn seal(&mut self, pan: &Pan) -> SealedPan {
+        let (id, key) = &self.pan[0];
+        let mut nonce = [0; 12];
+        nonce[..4].copy_from_slice(&self.epoch.to_be_bytes());
+        nonce[4..].copy_from_slice(&self.counter.to_be_bytes());
+        self.counter += 1;
+        let mut sealed = [0; SEALED_BYTES];
+        let (block, tag_place) = sealed.split_at_mut(BLOCK_BYTES);
+        block[0] = pan.digits().len() as u8;
+        block[1..=pan.digits().len()].copy_from_slice(pan.digits());
+        let tag = key
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad(*id), block)
+            .expect("a block of twenty bytes can be sealed");
+        tag_place.copy_from_slice(tag.as_ref());
+        SealedPan { key: *id, nonce, sealed }
+    }
+
+    /// The PAN again; `None` when the key is gone or the bytes are not what was sealed.
+    pub(crate) fn open(&self, sealed: &SealedPan) -> Option<Pan> {
+        let (_, key) = self.pan.iter().find(|(id, _)| *id == sealed.key)?;
+        let mut block = Zeroizing::new(sealed.sealed);
+        let open = key.open_in_place(Nonce::assume_unique_for_key(sealed.nonce), aad(sealed.key), &mut block[..]).ok()?;
+        let len = usize::from(*open.first()?);
+        Pan::try_from(open.get(1..=len)?).ok()
+    }
+}
+
+fn aad(id: u16) -> Aad<[u8; 2]> {
+    Aad::from(id.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pan(digits: &str) -> Pan {
+        digits.parse().unwrap()
+    }
+
+    #[test]
+    fn section_10_a_sealed_pan_opens_only_with_its_key_and_unchanged() {
+        let keys = Keys::generate();
+        let mut sealer = Sealer::new(&keys, 7);
+        for digits in ["4111111111111111", "62212345678", "6221234567890123456"] {
+            let card = sealer.card(&pan(digits));
+            assert_eq!(sealer.open(&card.sealed).unwrap().as_str(), digits);
+            let next_life = Sealer::new(&keys, 8);
+            assert_eq!(next_life.open(&card.sealed).unwrap().as_str(), digits);
+            assert!(Sealer::new(&Keys::generate(), 7).open(&card.sealed).is_none());
+            for at in 0..SEALED_BYTES {
+                let mut changed = card.sealed;
+                changed.sealed[at] ^= 1;
+                assert!(sealer.open(&changed).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn section_10_a_nonce_is_never_used_twice() {
+        let keys = Keys::generate();
+        let mut seen = std::collections::BTreeSet::new();
+        for epoch in 1..4 {
+            let mut sealer = Sealer::new(&keys, epoch);
+            for _ in 0..100 {
+                assert!(seen.insert(sealer.card(&pan("4111111111111111")).sealed.nonce));
+            }
+        }
+    }
+
+    #[test]
+    fn equal_cards_are_known_by_their_hmac_in_every_life() {
+        let keys = Keys::generate();
+        let hmac = |epoch, digits| Sealer::new(&keys, epoch).card(&pan(digits)).hmac;
+        assert_eq!(hmac(1, "4111111111111111"), hmac(2, "4111111111111111"));
+        assert_ne!(hmac(1, "4111111111111111"), hmac(1, "4111111111111129"));
+    }
+
+    #[test]
+    fn key_files_are_private_and_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        let keys = Keys::generate();
+        keys.write(&path).unwrap();
+        assert!(matches!(keys.write(&path), Err(KeyError::Io { .. })), "an existing file is never overwritten");
+        let read = Keys::read(&path).unwrap();
+        assert_eq!((&read.pan, read.hmac), (&keys.pan, keys.hmac));
+        let check = |text: &str, mode: u32, expected: &str| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = Keys::read(&path).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        let key = "ab".repeat(32);
+        check(&format!("pan 1 {key}\nhmac {key}\n"), 0o640, "chmod 600");
+        check(&format!("pan 1 {key}\n"), 0o600, "holds no hmac key");
+        check(&format!("hmac {key}\n"), 0o600, "holds no pan key");
+        check(&format!("pan 1 {key}\nhmac {key}0\n"), 0o600, "line 2");
+        check("pan x y\n", 0o600, "line 1");
+    }
+}
