@@ -33,8 +33,8 @@ impl Outbox {
     /// Hands out what may leave now that everything up to `durable` is on disk.
     pub(crate) fn release(&mut self, durable: Lsn, mut out: impl FnMut(Action)) {
         self.free.drain(..).for_each(&mut out);
-        while let Some(pending) = self.waiting.pop_front_if(|pending| pending.after <= durable) {
-            out(pending.action);
+        while self.waiting.front().is_some_and(|pending| pending.after <= durable) {
+            self.waiting.pop_front().into_iter().for_each(|pending| out(pending.action));
         }
     }
 
