@@ -374,18 +374,35 @@ mod tests {
         assert_eq!(GroupHeader::decode(&group, &[8; 16]), None);
     }
 
-    #[test]
-    fn malformed_record_is_named() {
+    /// A record changed before its group was sealed; with its own CRC made to fit, or not.
+    fn check_malformed(at: usize, value: u8, crc_fits: bool) {
         let mut group = GroupBuffer::new();
         group.push(10, b"one");
+        let second = group.bytes.len();
         group.push(11, b"two");
-        let version_at = BODY_AT + RECORD_HEADER_BYTES + 3 + 16;
-        group.bytes[version_at] = 9;
+        group.bytes[second + at] = value;
+        if crc_fits {
+            let crc = crc32c::crc32c(&group.bytes[second + 4..]);
+            put(&mut group.bytes, second, &crc.to_le_bytes());
+        }
         group.seal(3, 99, &ID);
         let bytes = group.group(u64::MAX);
         let header = GroupHeader::decode(bytes, &ID).expect("whole");
         let read: Vec<_> = Records::new(bytes, &header).collect();
-        assert_eq!(read, [Ok((10, b"one".as_slice())), Err(11)]);
+        assert_eq!(read, [Ok((10, b"one".as_slice())), Err(11)], "byte {at}, {crc_fits}");
+    }
+
+    #[test]
+    fn malformed_record_is_named() {
+        check_malformed(0, 1, false);
+        check_malformed(4, 2, false);
+        check_malformed(4, 2, true);
+        check_malformed(4, 4, true);
+        check_malformed(7, 255, true);
+        check_malformed(8, 12, true);
+        check_malformed(16, 9, true);
+        check_malformed(17, 1, true);
+        check_malformed(20, b'T', false);
     }
 
     #[test]

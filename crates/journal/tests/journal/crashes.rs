@@ -120,6 +120,11 @@ fn check(name: &str, steps: &[Do]) {
         let storage = Arc::new(MemStorage::new(IDENTITY));
         storage.power_off_after(operations);
         let told = run(&storage, steps);
+        // The process is killed instead; the next one relies on what it read, whatever the power does then.
+        let killed = Arc::new(storage.kill());
+        let (journal, last) = check_recovered(&killed, &told);
+        drop(journal);
+        check_crash(killed.crash(|_| Fate::Lost), &Told { acknowledged: last, ends: vec![last] });
         let mut things = 0;
         let _ = storage.crash(|_| {
             things += 1;

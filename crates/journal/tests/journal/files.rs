@@ -45,7 +45,15 @@ fn k6_lock_holds_between_handles_and_ends_with_the_journal() {
 fn files_are_private_and_allocated() {
     let (parent, storage) = directory();
     let options = Options { segment_bytes: 1 << 20, group_bytes_max: 1 << 18, ..Options::default() };
-    drop(open_whole(&storage, &options, 0));
+    let mut journal = open_whole(&storage, &options, 0).journal;
+    for _ in 0..3 {
+        journal.append(&vec![7; 200 << 10]);
+        let commit = journal.take_commit().expect("open");
+        journal.committed(commit.run()).expect("durable");
+    }
+    // The spare is made now, and not yet written.
+    journal.append(&[7]);
+    assert_eq!(names(&*storage), ["lock", "mark", "segment-0000000000000001", "spare-0000000000000001"]);
     let path = parent.path().join("journal");
     assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o700);
     for name in names(&*storage) {

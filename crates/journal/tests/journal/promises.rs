@@ -312,21 +312,38 @@ fn k5_restored_older_copy_is_refused() {
     assert_eq!(damage(&older), (name.into(), 0, expected));
 }
 
-#[test]
-fn k5_segment_of_another_history_is_refused() {
-    // Two journals of one identity that parted: their groups have the same numbers, and the chain tells them apart.
-    let storage = closed(&[1; 20]);
-    let other = Arc::new(MemStorage::new(IDENTITY));
-    let mut journal = open(&other, &small()).expect("new").journal;
+/// A journal of the same identity as `closed(&[1; 20])`, with as many records of the same sizes, and other content.
+fn another_history() -> Arc<MemStorage> {
+    let storage = Arc::new(MemStorage::new(IDENTITY));
+    let mut journal = open(&storage, &small()).expect("new").journal;
     for lsn in 1..=20 {
-        journal.append(&payload(lsn + 1));
+        let other: Vec<u8> = payload(lsn).iter().map(|byte| !byte).collect();
+        journal.append(&other);
         let commit = journal.take_commit().expect("open");
         journal.committed(commit.run()).expect("durable");
     }
     journal.close().expect("clean");
+    storage
+}
+
+#[test]
+fn k5_segment_of_another_history_is_refused() {
+    // All numbers fit, the chain tells them apart.
+    let (storage, other) = (closed(&[1; 20]), another_history());
     let name = "segment-0000000000000002";
     storage.put(name, other.bytes_of(name).expect("there"));
     assert_eq!(damage(&storage), (name.into(), 0, Damage::Chain));
+}
+
+#[test]
+fn k5_groups_of_another_history_are_refused() {
+    let (storage, other) = (closed(&[1; 20]), another_history());
+    let name = "segment-0000000000000003";
+    let mut spliced = storage.bytes_of(name).expect("there");
+    spliced[1024..].copy_from_slice(&other.bytes_of(name).expect("there")[1024..]);
+    storage.put(name, spliced);
+    let expected = Damage::BeforeWhole { first: Lsn(16), later: Lsn(17), later_offset: 1536 };
+    assert_eq!(damage(&storage), (name.into(), 1024, expected));
 }
 
 #[test]
@@ -360,6 +377,15 @@ fn unfinished_files_and_an_unfinished_journal_are_taken_in_hand() {
             open_whole(&crashed, &small(), 1);
         }
     }
+}
+
+#[test]
+fn unfinished_checkpoint_is_removed() {
+    let storage = closed(&[1]);
+    storage.put("checkpoint-00000000000000000001.tmp", vec![1, 2, 3]);
+    let opened = open_whole(&storage, &small(), 1);
+    assert_eq!(opened.checkpoint, None);
+    assert!(names(&*storage).iter().all(|name| !name.ends_with(".tmp")));
 }
 
 #[test]
@@ -591,7 +617,15 @@ fn segment_size_may_change_between_runs() {
         commit(&mut journal, 1);
     }
     drop(journal);
-    open_whole(&storage, &small(), 130);
+    let mut journal = open_whole(&storage, &small(), 130).journal;
+    // Retired segments of another size are no spares.
+    write_checkpoint(&*storage, Lsn(130), b"state").expect("written");
+    journal.retire(Lsn(130));
+    for _ in 0..20 {
+        commit(&mut journal, 1);
+    }
+    drop(journal);
+    assert_eq!(open(&storage, &small()).expect("sound").recovered.last, Lsn(150));
 }
 
 #[test]
