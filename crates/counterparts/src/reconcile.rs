@@ -376,6 +376,16 @@ mod tests {
     }
 
     #[test]
+    fn the_issuer_still_holds_what_the_switch_believes_undone() {
+        check(
+            &[at_issuer(RRN, 1250, 1250)],
+            &[at_switch(RRN, "000001", "Unwound", 0)],
+            vec![believed("000001", None, Belief::Reversed, 0)],
+            &["532604000001: the switch says that 0 stands (Unwound), the issuer 1250"],
+        );
+    }
+
+    #[test]
     fn the_issuer_holds_what_the_switch_does_not_know() {
         check(
             &[at_issuer(RRN, 1250, 1250)],

@@ -217,7 +217,9 @@ async fn check_fault(fault: Fault, response_timeout: Duration) {
     let mut args = files.terminal(issuer.address(), "TERM0001");
     args.response_timeout = response_timeout;
     let mut terminal = TerminalClient::open(args).unwrap();
-    let sale = terminal.sale(&card(), 1250).await.unwrap();
+    // A cut ends the wait at once, long before the terminal's own time is over.
+    let sale = tokio::time::timeout(5 * SECOND, terminal.sale(&card(), 1250)).await;
+    let sale = sale.unwrap().unwrap();
     assert_eq!((sale.outcome, sale.code()), (Outcome::Unknown, "--"), "{fault:?}");
     let next = terminal.sale(&card(), 1250).await;
     assert!(matches!(next, Err(NetError::Refused(Refused::ReversalFirst))), "{fault:?}");
@@ -231,8 +233,8 @@ async fn check_fault(fault: Fault, response_timeout: Duration) {
 #[test]
 fn a_sale_of_unknown_end_is_reversed_before_anything_new() {
     run(async {
-        check_fault(Fault::Cut(Side::BeforeLedger), 5 * SECOND).await;
-        check_fault(Fault::Cut(Side::AfterLedger), 5 * SECOND).await;
+        check_fault(Fault::Cut(Side::BeforeLedger), 60 * SECOND).await;
+        check_fault(Fault::Cut(Side::AfterLedger), 60 * SECOND).await;
         check_fault(Fault::Ignore, SECOND / 10).await;
         check_fault(Fault::Silence(Side::AfterLedger), SECOND / 10).await;
         // The late answer comes while the terminal waits for the next sale's, and is not it.
@@ -302,6 +304,30 @@ fn a_terminal_that_vanishes_knows_from_its_journal_what_it_owes() {
                 assert!(!stands, "{point:?} {reset}");
             }
         }
+    });
+}
+
+#[test]
+fn a_terminal_that_dies_while_it_waits_has_its_request_in_its_journal() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        issuer.set_faults(vec![Rule::new(Match::default(), Fault::Silence(Side::AfterLedger)).times(1)]);
+        let args = files.terminal(issuer.address(), "TERM0001");
+        let mut terminal = TerminalClient::open(args.clone()).unwrap();
+        let presented = card();
+        tokio::select! {
+            answered = terminal.sale(&presented, 1250) => panic!("{answered:?}"),
+            () = async {
+                while issuer.movements().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            } => {}
+        }
+        drop(terminal);
+        let mut terminal = TerminalClient::open(args).unwrap();
+        terminal.clear_pending(5 * SECOND).await.unwrap().unwrap();
+        assert_eq!(nets(&issuer), [("000001".to_owned(), 0)]);
     });
 }
 

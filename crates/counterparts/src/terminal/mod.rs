@@ -257,6 +257,12 @@ impl Terminal {
         if remains > self.beliefs[at].amount {
             return Err(Refused::Value(ValueError::Amount));
         }
+        // One that is under way goes on under its own STAN.
+        let under_way = self.beliefs[at].reversal.as_ref().filter(|reversal| reversal.open);
+        if let Some(reversal) = under_way {
+            let same = reversal.remains == remains;
+            return if same { Ok(()) } else { Err(Refused::ReversalFirst) };
+        }
         self.start_reversal(now_ms, at, remains);
         Ok(())
     }

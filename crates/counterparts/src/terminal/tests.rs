@@ -214,6 +214,33 @@ fn only_what_it_asked_for_can_be_reversed_and_no_more_than_that() {
 }
 
 #[test]
+fn a_reversal_under_way_goes_on_and_one_that_is_done_may_be_asked_for_again() {
+    let mut terminal = terminal();
+    let sale = sell(&mut terminal);
+    terminal.answer(NOW, &answer_to(&sale, "00"));
+    terminal.reverse(NOW, None, 0).unwrap();
+    terminal.reversal(NOW, None).unwrap();
+    terminal.give_up(NOW);
+    assert_eq!(terminal.reverse(NOW, None, 400), Err(Refused::ReversalFirst));
+    assert_eq!(terminal.reverse(NOW, None, 0), Ok(()));
+    let again = terminal.reversal(NOW, None).unwrap().unwrap();
+    assert_eq!((again.mti(), again.text(11)), (Mti::new(b"0401"), Some("000002")));
+    terminal.answer(NOW, &answer_to(&again, "00"));
+    terminal.reverse(NOW, None, 0).unwrap();
+    let new = terminal.reversal(NOW, None).unwrap().unwrap();
+    assert_eq!((new.mti(), new.text(11)), (Mti::new(b"0400"), Some("000003")));
+}
+
+#[test]
+fn a_terminal_of_another_profile_leaves_what_it_does_not_know_as_it_is() {
+    let mut terminal = Terminal::new(Settings { reverses_first: false, ..settings() });
+    sell(&mut terminal);
+    terminal.give_up(NOW);
+    assert_eq!(belief(&terminal), (Belief::Unknown, 0, false));
+    sell(&mut terminal);
+}
+
+#[test]
 fn a_reversal_may_name_its_original_by_the_stan_alone() {
     let names = ReversalNames::OriginalStan;
     let mut terminal = Terminal::new(Settings { reversal_names: names, ..settings() });
