@@ -620,12 +620,14 @@ fn segment_size_may_change_between_runs() {
     let mut journal = open_whole(&storage, &small(), 130).journal;
     // Retired segments of another size are no spares.
     write_checkpoint(&*storage, Lsn(130), b"state").expect("written");
-    journal.retire(Lsn(130));
-    for _ in 0..20 {
+    for below in 1..=130 {
+        journal.retire(Lsn(below));
         commit(&mut journal, 1);
     }
     drop(journal);
-    assert_eq!(open(&storage, &small()).expect("sound").recovered.last, Lsn(150));
+    let opened = open(&storage, &small()).expect("sound");
+    assert_eq!(opened.recovered.last, Lsn(260));
+    assert!(opened.journal.reader().oldest() > Lsn(100));
 }
 
 #[test]
@@ -633,8 +635,9 @@ fn a_spare_that_serves_before_it_is_filled_is_filled_no_more() {
     let options = Options { segment_bytes: 1 << 20, group_bytes_max: 900 << 10, ..small() };
     let storage = Arc::new(MemStorage::new(IDENTITY));
     let mut journal = open(&storage, &options).expect("new").journal;
-    // Nearly half; a little more, with which the filling begins; then what does not fit any more.
-    let groups = [500 << 10, 20 << 10, 600 << 10, 100, 100, 100, 100, 100];
+    // Nearly half; a little more, with which the filling begins; then what does not fit any more, and is less than half
+    // of the next, so that no other spare is begun.
+    let groups = [500 << 10, 20 << 10, 505 << 10, 100, 100, 100, 100, 100];
     for bytes in groups {
         journal.append(&vec![7; bytes]);
         let commit = journal.take_commit().expect("open");
