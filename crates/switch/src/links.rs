@@ -148,7 +148,7 @@ impl Switch {
         self.clear_link_timer(link);
         let Some(connection) = self.connections.remove(&link) else { return };
         for live in self.live.values_mut() {
-            if live.horizon_from_ms.is_none() && live.request.is_some_and(|request| request.link == link && request.left) {
+            if live.horizon_from_ms.is_none() && live.request.is_some_and(|request| request.link == link) {
                 live.horizon_from_ms = Some(now.uptime_ms);
             }
         }

@@ -140,7 +140,8 @@ impl State {
                 movement.last_record = lsn;
                 self.insert(movement);
             }
-            Record::Recalled { movement } => self.insert(movement.clone()),
+            // Its time in memory begins anew: it stays for as long as one that ended now.
+            Record::Recalled { movement } => self.insert(Movement { since_wall_ms: wall_ms, ..movement.clone() }),
             Record::StanUsed { link, stan } => {
                 self.last_stan.insert(*link, stan.get());
             }

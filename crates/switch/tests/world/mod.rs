@@ -1,0 +1,472 @@
+//! A small world around the core, driven by scripts: a line a step, what must be sent behind `>`.
+//!
+//! Every step also checks what holds always: each action waits for its record (M1, M2), and replaying the records gives the
+//! same state (I4).
+//!
+//! ```text
+//! sale STAN AMOUNT          0200 on the terminal's connection     (auth: 0100, repeat: 0201)
+//!   options: conn N, card N, term N, time HHMMSS, rrn, chip N
+//! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, oldtime)
+//! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, rrn TEXT, on LINK)
+//! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, stan N)
+//! report FATE               the next write is reported as written (default), notsent, partial, undeliverable, unbuildable or silent
+//! pass MS                   time goes by, timers fire
+//! written · never-sent           the report of the oldest write that was left `silent`
+//! close [conn N] · link down|up [N] · crash · clean-restart · drain
+//! state STAN NAME · evidence STAN NAME · doubt COUNT · exceptions COUNT
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use iso8583::{Fields, Mti};
+use switch::*;
+
+pub const PANS: [&str; 3] = ["4111111111111111", "5500000000000004", "4222222222222220"];
+const START_MS: u64 = 1_795_331_289_000;
+
+pub struct World {
+    core: Option<Switch>,
+    config: Config,
+    now: Now,
+    records: Vec<Entry>,
+    requests: Vec<Fields>,
+    reversals: Vec<Fields>,
+    sent: Vec<String>,
+    fates: VecDeque<Option<Report>>,
+    links: BTreeMap<u32, LinkId>,
+    generation: u32,
+    lookups: Vec<(QueryId, Query)>,
+    /// Writes that were not reported.
+    unreported: VecDeque<ActionId>,
+    step: String,
+}
+
+pub fn config() -> Config {
+    let mut config = Config { dedup_keys: 1000, ..Config::default() };
+    config.groups.insert(GroupNo(1), Group { name: "shops".into(), ..Group::default() });
+    config.issuers.insert(IssuerNo(1), Issuer { name: "bank".into(), ..Issuer::default() });
+    for number in 1..=2 {
+        let link = Link { name: format!("bank-{number}"), sign_on: false, echo_after_ms: 0, ..Link::default() };
+        config.links.insert(LinkNo { issuer: IssuerNo(1), number }, link);
+    }
+    config.routes.push(Route { prefix: "4".into(), issuer: IssuerNo(1) });
+    config
+}
+
+/// Runs a script in a world of its own.
+pub fn check(script: &str) {
+    World::new(config()).run(script);
+}
+
+/// The same, with settings changed.
+pub fn check_with(change: impl FnOnce(&mut Config), script: &str) {
+    let mut changed = config();
+    change(&mut changed);
+    World::new(changed).run(script);
+}
+
+fn card(number: usize) -> Card {
+    let pan: iso8583::Pan = PANS[number].parse().unwrap();
+    let sealed = SealedPan { key: 1, nonce: [number as u8; 12], sealed: [number as u8; SEALED_BYTES] };
+    Card { sealed, hmac: CardHmac([number as u8; 16]), masked: pan.masked() }
+}
+
+struct Words<'a>(Vec<&'a str>);
+
+impl<'a> Words<'a> {
+    fn option(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().position(|word| *word == name).and_then(|at| self.0.get(at + 1).copied())
+    }
+    fn number(&self, name: &str, default: usize) -> usize {
+        self.option(name).map_or(default, |text| text.parse().expect("a number"))
+    }
+    fn has(&self, name: &str) -> bool {
+        self.0.contains(&name)
+    }
+    fn at(&self, at: usize) -> &'a str {
+        self.0.get(at).copied().unwrap_or_else(|| panic!("word {at} is missing in {:?}", self.0))
+    }
+}
+
+impl World {
+    pub fn new(config: Config) -> World {
+        assert_eq!(config.check(), Vec::<String>::new());
+        let mut world = World {
+            core: Some(Switch::new(config.clone())),
+            config,
+            now: Now { uptime_ms: 1_000_000, wall_ms: START_MS },
+            records: Vec::new(),
+            requests: Vec::new(),
+            reversals: Vec::new(),
+            sent: Vec::new(),
+            fates: VecDeque::new(),
+            links: BTreeMap::new(),
+            generation: 0,
+            lookups: Vec::new(),
+            unreported: VecDeque::new(),
+            step: String::from("start"),
+        };
+        world.begin();
+        world.link_up(1);
+        world
+    }
+
+    pub fn run(&mut self, script: &str) {
+        for line in script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            self.step = line.into();
+            let (command, expected) = match line.split_once('>') {
+                Some((command, expected)) => (command.trim(), expected.split(';').map(|s| s.trim().to_owned()).collect()),
+                None => (line, Vec::new()),
+            };
+            self.sent.clear();
+            let words = Words(command.split_whitespace().collect());
+            self.command(&words);
+            let expected: Vec<String> = expected.into_iter().filter(|s: &String| !s.is_empty()).collect();
+            assert_eq!(self.sent, expected, "\nat: {line}\nin: {script}");
+            self.replays_to_the_same_state();
+        }
+    }
+
+    fn command(&mut self, words: &Words<'_>) {
+        match words.at(0) {
+            "sale" => self.request(b"0200", words),
+            "auth" => self.request(b"0100", words),
+            "repeat" => self.request(b"0201", words),
+            "reverse" => self.reverse(words),
+            "echo" => {
+                let mut message = Fields::new(Mti::new(b"0800"));
+                message.set(11, b"000077");
+                message.set(70, b"301");
+                self.from_terminal(message, words, None);
+            }
+            "answer" => self.answer(words),
+            "ack" => self.ack(words),
+            "report" => self.fates.push_back(match words.at(1) {
+                "written" => Some(Report::Written),
+                "notsent" => Some(Report::NotSent),
+                "partial" => Some(Report::Partial),
+                "undeliverable" => Some(Report::Undeliverable),
+                "unbuildable" => Some(Report::Unbuildable),
+                "silent" => None,
+                other => panic!("no fate {other}"),
+            }),
+            "pass" => self.pass(words.at(1).parse().unwrap()),
+            "close" => self.turn(Input::TerminalClosed { conn: conn(words) }),
+            "link" => match words.at(1) {
+                "up" => self.link_up(words.0.get(2).map_or(1, |n| n.parse().unwrap())),
+                _ => self.link_down(words.0.get(2).map_or(1, |n| n.parse().unwrap())),
+            },
+            "crash" => self.crash(),
+            "drain" => self.turn(Input::Admission(Admission::Draining)),
+            "journal-full" => self.turn(Input::Admission(Admission::JournalFull)),
+            "admit" => self.turn(Input::Admission(Admission::Open)),
+            "written" => self.report_now(Report::Written),
+            "never-sent" => self.report_now(Report::NotSent),
+            "found" => self.found(),
+            "not-found" => {
+                let (query, _) = self.lookups.remove(0);
+                self.turn(Input::Found { query, found: None });
+            }
+            "state" => assert_eq!(self.movement(words).state.name(), words.at(2), "{}", self.step),
+            "evidence" => assert_eq!(self.movement(words).evidence.name(), words.at(2), "{}", self.step),
+            "cause" => {
+                let rule = self.movement(words).obligation.as_ref().map(|obligation| obligation.rule.name());
+                assert_eq!(rule, Some(words.at(2)), "{}", self.step);
+            }
+            "operator" => {
+                assert_eq!(self.movement(words).operator_rule.map(Rule::name), Some(words.at(2)), "{}", self.step);
+            }
+            "confirmed" => {
+                let by = self.movement(words).confirmed.map(ConfirmedBy::name);
+                assert!(by.is_some_and(|by| by.contains(words.at(2))), "{} is confirmed by {by:?}", self.step);
+            }
+            "doubt" => assert_eq!(self.core().doubt().count().to_string(), words.at(1), "{}", self.step),
+            "exceptions" => assert_eq!(self.core().exceptions().len().to_string(), words.at(1), "{}", self.step),
+            "movements" => assert_eq!(self.core().movements().count().to_string(), words.at(1), "{}", self.step),
+            other => panic!("no command {other}"),
+        }
+    }
+
+    pub fn core(&self) -> &Switch {
+        self.core.as_ref().unwrap()
+    }
+
+    fn movement(&self, words: &Words<'_>) -> &Movement {
+        let stan: u32 = words.at(1).parse().unwrap();
+        let of_stan = self.core().movements().filter(|movement| movement.key.stan.get() == stan);
+        of_stan.last().unwrap_or_else(|| panic!("no movement of STAN {stan}"))
+    }
+
+    fn request(&mut self, mti: &[u8; 4], words: &Words<'_>) {
+        let mut message = Fields::new(Mti::new(mti));
+        let card_number = words.number("card", 0);
+        message.set(2, PANS[card_number].as_bytes());
+        message.set(3, b"000000");
+        message.set(4, format!("{:012}", words.at(2).parse::<u64>().unwrap()).as_bytes());
+        message.set(7, b"1122070809");
+        message.set(11, format!("{:06}", words.at(1).parse::<u32>().unwrap()).as_bytes());
+        message.set(12, words.option("time").unwrap_or("070809").as_bytes());
+        message.set(13, words.option("date").unwrap_or("1122").as_bytes());
+        message.set(22, b"051");
+        message.set(35, b"4111111111111111=29122010000000000000");
+        message.set(49, b"156");
+        message.set(52, &[7; 8]);
+        self.from_terminal(message, words, Some(card(card_number)));
+    }
+
+    fn reverse(&mut self, words: &Words<'_>) {
+        let original: u32 = words.at(1).parse().unwrap();
+        let mut message = Fields::new(Mti::new(b"0400"));
+        message.set(4, format!("{:012}", words.at(2).parse::<u64>().unwrap()).as_bytes());
+        message.set(49, b"156");
+        message.set(12, b"111111");
+        message.set(13, b"1122");
+        if words.has("bare") {
+            message.set(11, format!("{original:06}").as_bytes());
+        } else {
+            message.set(11, b"000999");
+            let time = if words.has("oldtime") { "1122060606" } else { words.option("de7").unwrap_or("0000000000") };
+            message.set(90, format!("0200{original:06}{time}{:022}", 0).as_bytes());
+        }
+        if words.has("rrn") {
+            let rrn = self.movement(words).rrn;
+            message.set(37, rrn.as_bytes());
+        }
+        if let Some(remains) = words.option("keep") {
+            message.set(95, format!("{:0>12}{:030}", remains, 0).as_bytes());
+        }
+        let card = words.option("card").map(|number| card(number.parse().unwrap()));
+        self.from_terminal(message, words, card);
+    }
+
+    fn from_terminal(&mut self, mut message: Fields, words: &Words<'_>, card: Option<Card>) {
+        let terminal = words.number("term", 1);
+        message.set(41, format!("TERM{terminal:04}").as_bytes());
+        message.set(42, b"MERCHANT0000001");
+        self.turn(Input::Terminal { conn: conn(words), group: GroupNo(1), message: Box::new(message), card });
+    }
+
+    fn answer(&mut self, words: &Words<'_>) {
+        let nth = words.number("nth", self.requests.len());
+        let request = self.requests[nth - 1].clone();
+        let mut answer = Fields::new(request.mti().response());
+        for de in [3, 4, 7, 11, 12, 13, 37, 41, 42, 49] {
+            answer.copy_from(&request, de);
+        }
+        answer.set(39, words.at(1).as_bytes());
+        if matches!(words.at(1), "00" | "10") {
+            answer.set(38, words.option("approval").unwrap_or("AP0001").as_bytes());
+            answer.set(54, b"1002156C000000050000");
+        }
+        for (de, option) in [(4, "amount"), (11, "stan")] {
+            if let Some(number) = words.option(option) {
+                let width = if de == 4 { 12 } else { 6 };
+                answer.set(de, format!("{number:0>width$}").as_bytes());
+            }
+        }
+        for (de, option) in [(37, "rrn"), (41, "terminal"), (2, "pan")] {
+            if let Some(text) = words.option(option) {
+                answer.set(de, text.as_bytes());
+            }
+        }
+        let mti = words.option("mti").map(|mti| Mti::try_from(mti.as_bytes()).unwrap());
+        answer.set_mti(mti.unwrap_or(answer.mti()));
+        let link = self.links[&(words.number("on", 1) as u32)];
+        self.turn(Input::Issuer { link, message: Box::new(answer) });
+    }
+
+    fn ack(&mut self, words: &Words<'_>) {
+        let nth = words.number("nth", self.reversals.len());
+        let reversal = self.reversals[nth - 1].clone();
+        let mut ack = Fields::new(reversal.mti().response());
+        for de in [4, 7, 11, 37, 41, 42, 49, 90] {
+            ack.copy_from(&reversal, de);
+        }
+        ack.set(39, words.at(1).as_bytes());
+        if let Some(amount) = words.option("amount") {
+            ack.set(4, format!("{amount:0>12}").as_bytes());
+        }
+        if let Some(mti) = words.option("mti") {
+            ack.set_mti(Mti::try_from(mti.as_bytes()).unwrap());
+        }
+        let link = self.links[&(words.number("on", *self.links.keys().next().unwrap() as usize) as u32)];
+        self.turn(Input::Issuer { link, message: Box::new(ack) });
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let until = self.now.uptime_ms + ms;
+        while let Some(at) = self.core().next_timeout().filter(|at| *at <= until) {
+            let ahead = at.saturating_sub(self.now.uptime_ms);
+            self.now = Now { uptime_ms: self.now.uptime_ms + ahead, wall_ms: self.now.wall_ms + ahead };
+            let mut out = Output::default();
+            self.core.as_mut().unwrap().expire(self.now, &mut out);
+            self.take(out);
+        }
+        let ahead = until - self.now.uptime_ms;
+        self.now = Now { uptime_ms: until, wall_ms: self.now.wall_ms + ahead };
+    }
+
+    fn link_up(&mut self, number: u32) {
+        self.generation += 1;
+        let link = LinkId { index: number, generation: self.generation };
+        self.links.insert(number, link);
+        self.turn(Input::LinkOpened { link, number: LinkNo { issuer: IssuerNo(1), number: number as u16 } });
+    }
+
+    fn link_down(&mut self, number: u32) {
+        let link = self.links.remove(&number).expect("the link is up");
+        self.turn(Input::LinkClosed { link });
+    }
+
+    /// All that a process knew is gone; the records are there.
+    fn crash(&mut self) {
+        let mut core = Switch::new(self.config.clone());
+        for (at, entry) in self.records.iter().enumerate() {
+            core.replay(Lsn(at as u64 + 1), entry);
+        }
+        self.core = Some(core);
+        self.links.clear();
+        self.fates.clear();
+        // The uptime clock of another boot begins elsewhere.
+        self.now.uptime_ms += 5_000_000;
+        self.begin();
+    }
+
+    fn begin(&mut self) {
+        let mut out = Output::default();
+        self.core.as_mut().unwrap().start(self.now, &mut out);
+        self.take(out);
+    }
+
+    /// The report of the oldest write that was left without one.
+    fn report_now(&mut self, report: Report) {
+        let action = self.unreported.pop_front().expect("a write without a report");
+        self.turn(Input::Report { action, report });
+    }
+
+    fn found(&mut self) {
+        let (query, asked) = self.lookups.remove(0);
+        let mut finder = Finder::new(asked);
+        self.records.iter().enumerate().for_each(|(at, entry)| finder.take(Lsn(at as u64 + 1), entry));
+        self.turn(Input::Found { query, found: Some(finder.finish()) });
+    }
+
+    fn turn(&mut self, input: Input) {
+        let mut out = Output::default();
+        self.core.as_mut().unwrap().turn(self.now, input, &mut out);
+        self.take(out);
+    }
+
+    fn take(&mut self, out: Output) {
+        self.records.extend(out.records);
+        assert_eq!(self.core().lsn().0, self.records.len() as u64, "every record has the next LSN");
+        let mut reports = Vec::new();
+        for Pending { after, action } in out.actions {
+            assert!(after.0 <= self.records.len() as u64, "an action waits for a record that was decided");
+            match action {
+                Action::ToTerminal { id, message, .. } => {
+                    let rrn = message.get(37).and_then(|text| iso8583::Rrn::try_from(text).ok());
+                    let movement = rrn.and_then(|rrn| self.core().movement_by_rrn(&rrn));
+                    if let Some(movement) = movement {
+                        assert_eq!(
+                            after, movement.last_record,
+                            "M2: an answer waits for its key's latest record: {}",
+                            self.step
+                        );
+                    }
+                    let code = message.text(39).unwrap_or("--");
+                    self.sent.push(format!("terminal {} {code}", message.mti()));
+                    reports.push((id, self.fates.pop_front().unwrap_or(Some(Report::Written))));
+                }
+                Action::ToIssuer { id, link, message, .. } => {
+                    assert_ne!(after, Lsn(0), "M1: what goes to an issuer waits for a record: {}", self.step);
+                    self.sent_to_issuer(link, *message);
+                    reports.push((id, self.fates.pop_front().unwrap_or(Some(Report::Written))));
+                }
+                Action::Withdraw { .. } => self.sent.push("withdraw".into()),
+                Action::CloseLink { .. } => self.sent.push("close link".into()),
+                Action::Find { id, query } => {
+                    self.sent.push("find".into());
+                    self.lookups.push((id, query));
+                }
+                Action::ResetIfUnacknowledged { .. } | Action::Note(_) => {}
+            }
+        }
+        for (action, report) in reports {
+            match report {
+                Some(report) => self.turn(Input::Report { action, report }),
+                None => self.unreported.push_back(action),
+            }
+        }
+    }
+
+    fn sent_to_issuer(&mut self, link: LinkId, message: Fields) {
+        let amount: u64 = message.text(4).map_or(0, |digits| digits.parse().unwrap());
+        let mti = message.mti();
+        let on = if link.index == 1 { String::new() } else { format!(" on {}", link.index) };
+        match mti.as_bytes() {
+            b"0100" | b"0200" => {
+                assert!(!message.has(90));
+                self.sent.push(format!("issuer {mti} {amount}{on}"));
+                self.requests.push(message);
+            }
+            b"0800" => self.sent.push(format!("issuer 0800 {}{on}", message.text(70).unwrap())),
+            _ => {
+                for de in [35, 52, 55] {
+                    assert!(!message.has(de), "R8: a reversal is built only from what may be stored");
+                }
+                self.sent.push(format!("issuer {mti} {amount} {}{on}", message.text(56).unwrap()));
+                self.reversals.push(message);
+            }
+        }
+    }
+
+    /// I4, and that a snapshot is the whole of the durable state.
+    fn replays_to_the_same_state(&self) {
+        let mut replayed = Switch::new(self.config.clone());
+        for (at, entry) in self.records.iter().enumerate() {
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes);
+            let decoded = Entry::decode(&bytes).unwrap();
+            assert_eq!(&decoded, entry);
+            replayed.replay(Lsn(at as u64 + 1), &decoded);
+        }
+        let snapshot = |core: &Switch| {
+            let mut bytes = Vec::new();
+            core.snapshot(&mut bytes);
+            bytes
+        };
+        let live = snapshot(self.core());
+        assert_eq!(live, snapshot(&replayed), "I4 at: {}", self.step);
+        let restored = Switch::restore(self.config.clone(), &live).unwrap();
+        assert_eq!(live, snapshot(&restored), "a snapshot is whole at: {}", self.step);
+        assert_eq!(self.core().census(), restored.census());
+    }
+
+    pub fn requests(&self) -> &[Fields] {
+        &self.requests
+    }
+
+    pub fn reversals(&self) -> &[Fields] {
+        &self.reversals
+    }
+
+    pub fn records(&self) -> &[Entry] {
+        &self.records
+    }
+
+    /// Runs a step without saying what it sends.
+    pub fn run_free(&mut self, line: &str) {
+        self.step = line.into();
+        self.command(&Words(line.split_whitespace().collect()));
+        self.replays_to_the_same_state();
+    }
+
+    pub fn jump_wall_clock(&mut self, by_ms: i64) {
+        self.now.wall_ms = self.now.wall_ms.saturating_add_signed(by_ms);
+    }
+}
+
+fn conn(words: &Words<'_>) -> ConnId {
+    ConnId { index: words.number("conn", 1) as u32, generation: 0 }
+}
