@@ -1,0 +1,130 @@
+//! The command line. Every command says what it does, with an example; exit codes stand below `switchd --help`.
+
+pub(crate) mod ask;
+pub(crate) mod decode;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::exit::{self, Exit, Failure};
+use crate::init::{self, Addresses};
+use crate::serve;
+
+/// The acquirer transaction switch.
+#[derive(Debug, Parser)]
+#[command(name = "switchd", version, about, after_help = exit::table(), max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a directory with keys, development certificates, terminal registry and configuration.
+    ///
+    /// Overwrites nothing. The certificates are for development: one authority signs the switch, a mock issuer, and
+    /// TERM0001, TERM0002 … of merchant MERCHANT0000001.
+    #[command(after_help = "Example:\n  switchd init state --terminals 4")]
+    Init(InitArgs),
+    /// Run the daemon.
+    ///
+    /// Nothing is bound before the configuration, the certificates, the keys and the journal are all right. SIGTERM
+    /// drains: what is in flight is answered, then it ends; a second SIGTERM ends the drain.
+    #[command(after_help = "Example:\n  switchd serve --config state/switchd.toml")]
+    Serve(ServeArgs),
+    /// Print a message field by field, masked unless --clear.
+    #[command(after_help = "Example:\n  switchd decode --dialect iso87-ascii 30383030… --json")]
+    Decode(decode::DecodeArgs),
+    /// List what is in doubt, and what needs a person, with the evidence.
+    #[command(after_help = "Examples:\n  switchd doubt --config state/switchd.toml\n  switchd doubt --socket state/admin.sock --json")]
+    Doubt(ask::DoubtArgs),
+    /// Show one movement by its RRN, or all that are in memory.
+    #[command(after_help = "Examples:\n  switchd tx 632610000001 --config state/switchd.toml\n  switchd tx --all --json --socket state/admin.sock")]
+    Tx(ask::TxArgs),
+    #[cfg(feature = "counterparts")]
+    #[command(flatten)]
+    Counterpart(super::counterpart::Command),
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    /// The directory; it is made if it is not there.
+    dir: PathBuf,
+    /// How many terminals get a certificate.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(init::TERMINALS_MAX)))]
+    terminals: u16,
+    /// Where terminals connect, instead of 127.0.0.1:8583; port 0 for any.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where metrics are served, instead of 127.0.0.1:9583; port 0 for any.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
+    /// The issuer's host, instead of 127.0.0.1:8590.
+    #[arg(long, value_name = "ADDRESS")]
+    issuer: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Does what the command line says.
+pub(crate) fn run() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return exit;
+        }
+    };
+    let done = match cli.command {
+        Command::Init(args) => run_init(&args),
+        Command::Serve(args) => serve::serve(&args.config),
+        Command::Decode(args) => decode::run(&args),
+        Command::Doubt(args) => ask::doubt(&args),
+        Command::Tx(args) => ask::tx(&args),
+        #[cfg(feature = "counterparts")]
+        Command::Counterpart(command) => super::counterpart::run(command),
+    };
+    done.unwrap_or_else(|Failure { exit, error }| {
+        eprintln!("switchd: {error:#}");
+        exit
+    })
+}
+
+fn run_init(args: &InitArgs) -> Result<Exit, Failure> {
+    let addresses = Addresses { listen: args.listen, metrics: args.metrics, issuer: args.issuer };
+    init::init(&args.dir, args.terminals, addresses)?;
+    print!("{}", init::next_steps(&args.dir, args.terminals));
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_shows_the_exit_codes() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        assert!(command.render_help().to_string().contains("journal-poisoned"));
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            assert!(help.contains(&format!("switchd {name}")), "{name}");
+            assert!(command.get_about().is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The admin socket: what `switchd doubt` and `switchd tx` ask, answered by the engine between two turns.
+//!
+//! HTTP on a Unix socket. Who connects is judged by the kernel's word, before a byte is read: the daemon's own user or
+//! root. It reads only; nothing here changes a movement.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::Path;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use iso8583::Rrn;
+use switch::Switch;
+use tokio::net::unix::SocketAddr;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+use super::json::{self, DoubtJson, MovementJson};
+use crate::shell::engine::Event;
+
+/// A question for the engine.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// Everything in doubt, and the entries for a person.
+    Doubt(oneshot::Sender<DoubtJson>),
+    /// One movement.
+    Movement(Rrn, oneshot::Sender<Option<MovementJson>>),
+    /// Every movement in memory.
+    Movements(oneshot::Sender<Vec<MovementJson>>),
+}
+
+impl Question {
+    /// Answers from what the core shows; who asked may be gone.
+    pub(crate) fn answer(self, view: &Switch) {
+        match self {
+            Question::Doubt(reply) => {
+                let _ = reply.send(doubt(view));
+            }
+            Question::Movement(rrn, reply) => {
+                let _ = reply.send(view.movement_by_rrn(&rrn).map(json::movement));
+            }
+            Question::Movements(reply) => {
+                let _ = reply.send(view.movements().map(json::movement).collect());
+            }
+        }
+    }
+}
+
+fn doubt(view: &Switch) -> DoubtJson {
+    let movements: Vec<MovementJson> = view.doubt().map(json::movement).collect();
+    let rrn_of = |id| view.movement_by_id(id).map(|movement| movement.rrn.to_string());
+    let exceptions = view.exceptions().iter().map(|entry| json::exception(entry, entry.id.and_then(rrn_of))).collect();
+    DoubtJson { in_doubt: movements.len(), movements, exceptions }
+}
+
+/// Binds the socket; what a killed process left there is taken away, a living one's is not.
+pub(crate) fn bind(path: &Path) -> io::Result<StdUnixListener> {
+    let left_over = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if left_over && StdUnixStream::connect(path).is_err() {
+        fs::remove_file(path)?;
+    }
+    let listener = StdUnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves the socket; never ends.
+pub(crate) async fn serve(listener: StdUnixListener, engine: mpsc::UnboundedSender<Event>) -> io::Result<()> {
+    let router = Router::new()
+        .route("/doubt", get(answer_doubt))
+        .route("/tx", get(answer_movements))
+        .route("/tx/{rrn}", get(answer_movement))
+        .with_state(engine);
+    axum::serve(OwnUserOnly(UnixListener::from_std(listener)?), router).await
+}
+
+/// Lets in only the daemon's own user and root.
+struct OwnUserOnly(UnixListener);
+
+impl axum::serve::Listener for OwnUserOnly {
+    type Io = UnixStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (UnixStream, SocketAddr) {
+        loop {
+            let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
+            let own = rustix::process::getuid().as_raw();
+            match stream.peer_cred() {
+                Ok(peer) if peer.uid() == own || peer.uid() == 0 => return (stream, address),
+                Ok(peer) => tracing::warn!(target: "audit", uid = peer.uid(), "refused on the admin socket"),
+                Err(error) => tracing::warn!(target: "audit", %error, "refused on the admin socket"),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+type Engine = State<mpsc::UnboundedSender<Event>>;
+
+async fn answer_doubt(engine: Engine) -> Response {
+    ask(&engine, Question::Doubt).await.map_or_else(stopping, |doubt| Json(doubt).into_response())
+}
+
+async fn answer_movements(engine: Engine) -> Response {
+    ask(&engine, Question::Movements).await.map_or_else(stopping, |all| Json(all).into_response())
+}
+
+async fn answer_movement(engine: Engine, UrlPath(rrn): UrlPath<String>) -> Response {
+    let Ok(rrn) = rrn.parse::<Rrn>() else {
+        return (StatusCode::BAD_REQUEST, "an RRN is up to 12 letters or digits").into_response();
+    };
+    match ask(&engine, |reply| Question::Movement(rrn, reply)).await {
+        Some(Some(movement)) => Json(movement).into_response(),
+        Some(None) => (StatusCode::NOT_FOUND, "no such movement in memory").into_response(),
+        None => stopping(),
+    }
+}
+
+async fn ask<T>(engine: &Engine, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    engine.send(Event::Ask(question(reply))).ok()?;
+    answer.await.ok()
+}
+
+fn stopping() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping").into_response()
+}

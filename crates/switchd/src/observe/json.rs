@@ -1,0 +1,147 @@
+//! Movements and exceptions as the admin socket shows them. No field holds more of a card than its masked number.
+
+use serde::{Deserialize, Serialize};
+use switch::{Exception, Movement};
+
+/// One movement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MovementJson {
+    /// DE37 on both legs.
+    pub(crate) rrn: String,
+    /// DE41 of the terminal.
+    pub(crate) terminal: String,
+    /// DE42.
+    pub(crate) merchant: String,
+    /// DE11 of the terminal.
+    pub(crate) stan: String,
+    /// Message class.
+    pub(crate) class: String,
+    /// What it waits for, or how it ended.
+    pub(crate) state: String,
+    /// Whether it is in doubt.
+    pub(crate) in_doubt: bool,
+    /// Amount asked for, minor units.
+    pub(crate) amount: u64,
+    /// DE49.
+    pub(crate) currency: String,
+    /// What stands at the issuer if every open promise is kept, minor units.
+    pub(crate) net: u64,
+    /// First six and last four digits.
+    pub(crate) card: Option<String>,
+    /// The rule that unwound it or handed it to a person, or how it was confirmed.
+    pub(crate) cause: Option<String>,
+    /// What is known of the answer's way to the terminal.
+    pub(crate) evidence: String,
+    /// The link that carried it.
+    pub(crate) link: String,
+    /// DE11 on the link.
+    pub(crate) link_stan: String,
+    /// DE39 of the issuer's answer.
+    pub(crate) code: Option<String>,
+    /// DE38 of the issuer's answer.
+    pub(crate) approval: Option<String>,
+    /// The promise to reverse, while there is one.
+    pub(crate) obligation: Option<ObligationJson>,
+    /// When it began, milliseconds since 1970.
+    pub(crate) begun_ms: u64,
+    /// When it came into this state, milliseconds since 1970.
+    pub(crate) since_ms: u64,
+}
+
+/// A promise to reverse.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ObligationJson {
+    /// The rule that opened it.
+    pub(crate) rule: String,
+    /// The reason that the reversal carries.
+    pub(crate) reason: String,
+    /// When it was opened, milliseconds since 1970.
+    pub(crate) opened_ms: u64,
+    /// The newest answer to it that did not end it.
+    pub(crate) refused: Option<String>,
+}
+
+/// One entry for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExceptionJson {
+    /// The rule that made it.
+    pub(crate) rule: String,
+    /// DE41 of the terminal.
+    pub(crate) terminal: String,
+    /// DE42.
+    pub(crate) merchant: String,
+    /// DE11 of the terminal.
+    pub(crate) stan: String,
+    /// The movement's RRN, where there is one in memory.
+    pub(crate) rrn: Option<String>,
+    /// When it was made, milliseconds since 1970.
+    pub(crate) at_ms: u64,
+}
+
+/// What `switchd doubt` shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DoubtJson {
+    /// How many movements are in doubt.
+    pub(crate) in_doubt: usize,
+    /// Those movements, oldest first.
+    pub(crate) movements: Vec<MovementJson>,
+    /// Entries for a person, oldest first.
+    pub(crate) exceptions: Vec<ExceptionJson>,
+}
+
+/// A movement as it is shown.
+pub(crate) fn movement(m: &Movement) -> MovementJson {
+    let (terminal, merchant) = parts(&m.key.terminal);
+    let by_operator = m.operator_rule.map(|rule| rule.name());
+    let by_obligation = m.obligation.as_ref().map(|obligation| obligation.rule.name());
+    let cause = by_operator.or(by_obligation).or(m.confirmed.map(|by| by.name()));
+    MovementJson {
+        rrn: m.rrn.to_string(),
+        terminal,
+        merchant,
+        stan: m.key.stan.to_string(),
+        class: m.key.class.name().to_owned(),
+        state: m.state.name().to_owned(),
+        in_doubt: m.state.in_doubt(),
+        amount: m.fingerprint.amount.minor(),
+        currency: m.fingerprint.amount.currency().to_string(),
+        net: m.net_minor(),
+        card: m.card.map(|card| card.masked.to_string()),
+        cause: cause.map(str::to_owned),
+        evidence: m.evidence.name().to_owned(),
+        link: m.link.to_string(),
+        link_stan: m.sent_as.stan.to_string(),
+        code: m.answer.as_ref().map(|answer| answer.code.to_string()),
+        approval: m.answer.as_ref().and_then(|answer| answer.approval).map(|code| ascii(&code)),
+        obligation: m.obligation.as_ref().map(|obligation| ObligationJson {
+            rule: obligation.rule.name().to_owned(),
+            reason: ascii(obligation.reason.digits()),
+            opened_ms: obligation.opened_wall_ms,
+            refused: obligation.refused.map(|code| code.to_string()),
+        }),
+        begun_ms: m.begun_wall_ms,
+        since_ms: m.since_wall_ms,
+    }
+}
+
+/// An entry as it is shown, with the RRN of its movement.
+pub(crate) fn exception(e: &Exception, rrn: Option<String>) -> ExceptionJson {
+    let (terminal, merchant) = parts(&e.terminal);
+    ExceptionJson {
+        rule: e.rule.name().to_owned(),
+        terminal,
+        merchant,
+        stan: e.stan.to_string(),
+        rrn,
+        at_ms: e.wall_ms,
+    }
+}
+
+/// DE41 and DE42 without padding.
+fn parts(terminal: &iso8583::TerminalId) -> (String, String) {
+    (ascii(terminal.terminal()), ascii(terminal.merchant()))
+}
+
+fn ascii(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned()
+}

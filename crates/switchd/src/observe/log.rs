@@ -1,0 +1,16 @@
+//! Logs: lines of text or JSON on standard error.
+
+use std::io;
+
+use crate::config::Log;
+
+/// Starts logging; once per process.
+pub(crate) fn start(log: Log) {
+    let builder = tracing_subscriber::fmt().with_max_level(log.level).with_writer(io::stderr);
+    let started = if log.json {
+        tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish())
+    } else {
+        tracing::subscriber::set_global_default(builder.finish())
+    };
+    assert!(started.is_ok(), "logging is started once");
+}

@@ -1,0 +1,9 @@
+//! What people and gauges see: logs, metrics, health, the admin socket. Never more of a card than its masked number.
+
+pub(crate) mod admin;
+pub(crate) mod health;
+pub(crate) mod http;
+pub(crate) mod json;
+pub(crate) mod log;
+pub(crate) mod meters;
+pub(crate) mod notes;

@@ -1,0 +1,80 @@
+//! What the core notes, as metrics and log lines. A card is shown masked, a movement by its RRN.
+
+use iso8583::{MaskedPan, Rrn};
+use switch::{Note, StateKind, Switch};
+
+use crate::shell::Shell;
+
+/// Counts and logs a note.
+pub(crate) fn note(shell: &Shell, view: &Switch, note: Note) {
+    let meters = &shell.meters;
+    match note {
+        Note::Answered { mti, code, rrn, after_ms, issuer_ms } => {
+            meters.answered(mti, code);
+            meters.answer_took(after_ms, issuer_ms);
+            tracing::debug!(%mti, %code, rrn = shown(rrn), card = card(view, rrn), after_ms, issuer_ms, "answered");
+        }
+        Note::Decided { rule, rrn } => {
+            meters.count_by_rule("switchd_decided_total", rule);
+            tracing::debug!(rule, rrn = shown(rrn), card = card(view, rrn), "decided");
+        }
+        Note::ObligationRecorded { issuer, rule, rrn } => {
+            meters.obligation_recorded(issuer, rule);
+            tracing::info!(issuer = issuer.0, rule, %rrn, card = card(view, Some(rrn)), "reversal promised");
+        }
+        Note::ObligationSent { issuer, rrn, attempt } => {
+            meters.count_by_issuer("switchd_obligations_sent_total", issuer);
+            tracing::info!(issuer = issuer.0, %rrn, attempt, "reversal sent");
+        }
+        Note::ObligationAcknowledged { issuer, rrn, code } => {
+            meters.count_by_issuer("switchd_obligations_acknowledged_total", issuer);
+            tracing::info!(issuer = issuer.0, %rrn, %code, "reversal acknowledged");
+        }
+        Note::LateAnswer { issuer, rrn, code } => {
+            meters.count_by_issuer("switchd_late_answers_total", issuer);
+            tracing::warn!(issuer = issuer.0, %rrn, %code, card = card(view, Some(rrn)), "late answer");
+        }
+        Note::Unmatched { issuer, mti } => {
+            meters.count_by_issuer("switchd_unmatched_answers_total", issuer);
+            tracing::warn!(issuer = issuer.0, %mti, "message from the issuer matches nothing that waits");
+        }
+        Note::Exception { rule, rrn } => {
+            meters.count_by_rule("switchd_exceptions_total", rule);
+            tracing::warn!(rule, rrn = shown(rrn), card = card(view, rrn), "a person must look: see `switchd doubt`");
+        }
+        Note::State { id: _, rrn, state } => state_changed(view, rrn, state),
+        Note::LinkReady { link, ready } => link_ready(shell, link, ready),
+    }
+}
+
+fn state_changed(view: &Switch, rrn: Rrn, state: StateKind) {
+    let card = card(view, Some(rrn));
+    match state {
+        StateKind::NeedsOperator => tracing::warn!(%rrn, card, state = state.name(), "movement"),
+        StateKind::AwaitingIssuer
+        | StateKind::AwaitingDelivery
+        | StateKind::AwaitingConfirmation
+        | StateKind::AwaitingReversalAck
+        | StateKind::Declined
+        | StateKind::Confirmed
+        | StateKind::Unwound
+        | StateKind::Resolved => tracing::debug!(%rrn, card, state = state.name(), "movement"),
+    }
+}
+
+fn link_ready(shell: &Shell, link: switch::LinkId, ready: bool) {
+    let links = shell.links.borrow();
+    let Some(peer) = links.get((link.index, link.generation)) else { return };
+    let name = shell.settings.links.get(&peer.number).map_or("", |settings| settings.name.as_str());
+    tracing::info!(link = %peer.number, name, ready, "link connection");
+}
+
+fn shown(rrn: Option<Rrn>) -> String {
+    rrn.map_or_else(String::new, |rrn| rrn.to_string())
+}
+
+/// First six and last four digits, or nothing.
+fn card(view: &Switch, rrn: Option<Rrn>) -> String {
+    let masked: Option<MaskedPan> = rrn.and_then(|rrn| view.movement_by_rrn(&rrn)?.card).map(|card| card.masked);
+    masked.map_or_else(String::new, |masked| masked.to_string())
+}

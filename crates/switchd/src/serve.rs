@@ -1,0 +1,210 @@
+//! `switchd serve`: everything is read and judged, then the journal is opened, then addresses are bound, then it runs.
+//!
+//! Invariant: nothing is bound before the configuration, the certificates, the keys and the journal are all right.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use partition::{Keys, OpenError, Opened, Options, Partition};
+use rustls::ServerConfig;
+use switch::LinkNo;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{LocalSet, spawn_local};
+use tokio_rustls::TlsAcceptor;
+
+use crate::clock;
+use crate::config::read::{Problem, Problems};
+use crate::config::{self, Settings};
+use crate::exit::{Exit, Failure};
+use crate::observe::health::Health;
+use crate::observe::http::{self, Served};
+use crate::observe::meters::{self, Meters};
+use crate::observe::{admin, log};
+use crate::shell::engine::{Engine, Event, Sender};
+use crate::shell::links::LinkSecurity;
+use crate::shell::{Shell, links, terminals};
+use crate::tls;
+
+/// A configuration together with the files that it names.
+pub(crate) struct Prepared {
+    settings: Settings,
+    keys: Keys,
+    terminals: Arc<ServerConfig>,
+    links: BTreeMap<LinkNo, LinkSecurity>,
+}
+
+/// Reads and judges everything that a start needs, and touches nothing else.
+pub(crate) fn prepare(file: &Path) -> Result<Prepared, Problems> {
+    let settings = config::load(file)?;
+    let mut problems = Vec::new();
+    let mut wrong = |text: String| problems.push(Problem { file: file.to_owned(), line: None, text });
+    let keys = Keys::read(&settings.journal.keys)
+        .map_err(|error| wrong(format!("{}: {error}", settings.journal.keys.display())));
+    let terminals = tls::server(&settings.listen).map_err(|error| wrong(error.to_string()));
+    let mut links = BTreeMap::new();
+    for (number, link) in &settings.links {
+        match link.tls.as_ref().map(tls::client).transpose() {
+            Ok(security) => {
+                links.insert(*number, security);
+            }
+            Err(error) => wrong(format!("link {number}: {error}")),
+        }
+    }
+    match (keys, terminals) {
+        (Ok(keys), Ok(terminals)) if problems.is_empty() => Ok(Prepared { settings, keys, terminals, links }),
+        (Ok(_) | Err(()), Ok(_) | Err(())) => Err(Problems(problems)),
+    }
+}
+
+/// Runs the daemon.
+pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
+    let prepared = prepare(file).map_err(|problems| Failure::new(Exit::Config, problems))?;
+    log::start(prepared.settings.log);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, error))?;
+    let local = LocalSet::new();
+    let ended = local.block_on(&runtime, run(prepared));
+    // Sockets close here, before the process does: after a failed commit nobody is kept waiting.
+    drop(local);
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run(prepared: Prepared) -> Result<Exit, Failure> {
+    let Prepared { settings, keys, terminals, links } = prepared;
+    let partition = open(&settings, keys)?;
+    let recorder = meters::install();
+    let health = Arc::new(Health::new());
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let listener = bind_terminals(settings.listen.address)?;
+    let metrics = bind_metrics(settings.metrics)?;
+    let admin = admin::bind(&settings.admin)
+        .with_context(|| format!("cannot bind the admin socket {}", settings.admin.display()))
+        .map_err(|error| Failure::new(Exit::Bind, error))?;
+    announce(&settings, &listener, &metrics)?;
+    let served = Served { metrics, admin, recorder, health: health.clone(), engine: sender.clone() };
+    http::start(served).map_err(|error| Failure::new(Exit::Failed, error))?;
+
+    let shell = Rc::new(Shell::new(settings, Meters::new()));
+    watch_signals(&sender).map_err(|error| Failure::new(Exit::Failed, error))?;
+    for (number, security) in links {
+        let connections = shell.settings.links.get(&number).map_or(0, |link| link.connections);
+        for _ in 0..connections {
+            spawn_local(links::keep(shell.clone(), number, security.clone()));
+        }
+    }
+    spawn_local(terminals::accept(shell.clone(), listener, TlsAcceptor::from(terminals)));
+    let engine = Engine::new(partition, shell, health, (sender, receiver));
+    engine.map_err(|error| Failure::new(Exit::Failed, error))?.run().await
+}
+
+/// Opens the journal; logs what was found.
+fn open(settings: &Settings, keys: Keys) -> Result<Partition<journal::FsStorage>, Failure> {
+    let dir = &settings.journal.dir;
+    let storage = fs::create_dir_all(dir)
+        .and_then(|()| journal::FsStorage::new(dir))
+        .with_context(|| format!("cannot open the journal's directory {}", dir.display()))
+        .map_err(|error| Failure::new(Exit::JournalStorage, error))?;
+    let options = Options { journal: settings.journal.options.clone(), config: settings.core.clone(), keys };
+    let (partition, opened) = Partition::open(Arc::new(storage), options, clock::now()).map_err(|error| {
+        let exit = exit_of(&error);
+        Failure::new(exit, anyhow!(error).context(format!("journal {}", dir.display())))
+    })?;
+    log_opened(&opened);
+    Ok(partition)
+}
+
+/// What the start found, for the log.
+fn log_opened(opened: &Opened) {
+    let journal = &opened.journal;
+    tracing::info!(
+        last_record = journal.last.0,
+        replayed = journal.records,
+        checkpoint = journal.checkpoint.map(|lsn| lsn.0),
+        clean = journal.clean,
+        created = journal.created,
+        movements = opened.movements,
+        in_doubt = opened.in_doubt,
+        start = opened.epoch,
+        "journal open"
+    );
+    if let Some((file, offset)) = &journal.torn_at {
+        tracing::warn!(cut = journal.torn_groups_cut, file, offset, "a torn last group was cut (K5)");
+    }
+    for lsn in &journal.checkpoints_damaged {
+        tracing::warn!(lsn = lsn.0, "a damaged checkpoint was put aside");
+    }
+}
+
+/// The code of a journal that does not open.
+fn exit_of(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Locked => Exit::JournalLocked,
+        OpenError::Options(_) => Exit::Config,
+        OpenError::Io { .. } => Exit::JournalStorage,
+        OpenError::Damaged { .. } | OpenError::Rejected { .. } => Exit::JournalDamaged,
+    }
+}
+
+fn bind_terminals(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(1024)
+    };
+    bind().with_context(|| format!("cannot bind {address} for terminals")).map_err(|error| Failure::new(Exit::Bind, error))
+}
+
+fn bind_metrics(address: SocketAddr) -> Result<StdTcpListener, Failure> {
+    let bind = || {
+        let listener = StdTcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        std::io::Result::Ok(listener)
+    };
+    bind().with_context(|| format!("cannot bind {address} for metrics")).map_err(|error| Failure::new(Exit::Bind, error))
+}
+
+/// Says where it listens: in the log, and in the file for programs that start the daemon.
+fn announce(settings: &Settings, terminals: &TcpListener, metrics: &StdTcpListener) -> Result<(), Failure> {
+    let addresses = || Ok((terminals.local_addr()?, metrics.local_addr()?));
+    let (terminals, metrics) = addresses().map_err(|error: std::io::Error| Failure::new(Exit::Bind, error))?;
+    tracing::info!(address = %terminals, "listening for terminals");
+    tracing::info!(address = %metrics, "listening for metrics");
+    tracing::info!(socket = %settings.admin.display(), "listening for admin");
+    let Some(file) = &settings.listen.addresses_file else { return Ok(()) };
+    let text = serde_json::json!({
+        "terminals": terminals.to_string(),
+        "metrics": metrics.to_string(),
+        "admin": settings.admin,
+    });
+    // Whole or not at all: somebody is waiting for the file to appear.
+    let part = file.with_extension("part");
+    fs::write(&part, format!("{text}\n"))
+        .and_then(|()| fs::rename(&part, file))
+        .with_context(|| format!("cannot write {}", file.display()))
+        .map_err(|error| Failure::new(Exit::Failed, error))
+}
+
+/// SIGTERM and SIGINT drain; the second one ends the drain.
+fn watch_signals(engine: &Sender) -> std::io::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind)?;
+        let engine = engine.clone();
+        spawn_local(async move {
+            while signals.recv().await.is_some() {
+                let _ = engine.send(Event::Stop);
+            }
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Carries out what the core asks for: queues frames, takes writes back, closes, passes notes on.
+//!
+//! Invariant: a write that cannot be queued is reported here and now, any other by its connection.
+
+use std::fmt::Display;
+
+use switch::{Action, ActionId, ConnId, Input, LinkId, Query, QueryId, Report, Switch};
+
+use super::Shell;
+use crate::net::traffic::End;
+use crate::observe::notes;
+
+/// Carries an action out. A look-up is handed back: the engine has the thread for it.
+pub(crate) fn carry_out(shell: &Shell, view: &Switch, action: Action) -> Option<(QueryId, Query)> {
+    match action {
+        Action::ToTerminal { id, conn, message } => {
+            let peer = shell.terminals.borrow().get(place(conn)).cloned();
+            let queued = peer.is_some_and(|peer| {
+                let put = |out: &mut Vec<u8>| shell.wire.put(peer.dialect, &message, out);
+                written(peer.line.push(Some(id), shell.settings.limits.write_backlog_max, put))
+            });
+            if !queued {
+                report(shell, id, Report::Undeliverable);
+            }
+            None
+        }
+        Action::ToIssuer { id, link, message, card } => {
+            assert!(card.is_none(), "the partition opens cards");
+            let peer = shell.links.borrow().get(link_place(link)).cloned();
+            let queued = peer.is_some_and(|link| {
+                let put = |out: &mut Vec<u8>| shell.wire.put(link.peer.dialect, &message, out);
+                written(link.peer.line.push(Some(id), shell.settings.limits.write_backlog_max, put))
+            });
+            if !queued {
+                report(shell, id, Report::NotSent);
+            }
+            None
+        }
+        Action::Withdraw { id, conn } => {
+            let peer = shell.terminals.borrow().get(place(conn)).cloned();
+            if peer.is_some_and(|peer| peer.line.withdraw(id)) {
+                report(shell, id, Report::Undeliverable);
+            }
+            None
+        }
+        Action::ResetIfUnacknowledged { link } => {
+            if let Some(link) = shell.links.borrow().get(link_place(link)) {
+                link.peer.line.reset_if_unacknowledged();
+            }
+            None
+        }
+        Action::CloseLink { link } => {
+            if let Some(link) = shell.links.borrow().get(link_place(link)) {
+                link.peer.line.close(End::Unresponsive);
+            }
+            None
+        }
+        Action::Find { id, query } => Some((id, query)),
+        Action::Note(note) => {
+            notes::note(shell, view, note);
+            None
+        }
+    }
+}
+
+/// Whether the message could be written in the peer's dialect.
+fn written<E: Display>(queued: Result<(), E>) -> bool {
+    if let Err(error) = &queued {
+        tracing::error!(%error, "a message cannot be written in the dialect of its peer");
+    }
+    queued.is_ok()
+}
+
+fn report(shell: &Shell, action: ActionId, report: Report) {
+    shell.mailbox.push(Input::Report { action, report });
+}
+
+fn place(conn: ConnId) -> super::table::Place {
+    (conn.index, conn.generation)
+}
+
+fn link_place(link: LinkId) -> super::table::Place {
+    (link.index, link.generation)
+}

@@ -1,0 +1,291 @@
+//! The loop around the partition: all inputs that wait into one turn, one commit in flight, what is durable to the
+//! sockets.
+//!
+//! Turns at least once a second: a timer of the runtime does not count suspended time, the clock of the deadlines does
+//! (K7). Invariant: after a failed commit nothing more is carried out (M6).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use journal::FsStorage;
+use partition::{CheckpointDone, Commit, Committed, Partition};
+use switch::{Action, Admission, Input};
+use tokio::sync::mpsc;
+
+use super::Shell;
+use super::dispatch;
+use super::worker::Worker;
+use crate::clock;
+use crate::exit::{Exit, Failure};
+use crate::observe::admin::Question;
+use crate::observe::health::Health;
+
+/// What comes to the engine from other threads.
+pub(crate) enum Event {
+    /// A commit is done, well or not.
+    Committed(Committed<FsStorage>),
+    /// A look-up is done.
+    Found(Input),
+    /// A checkpoint is done.
+    Checkpointed(CheckpointDone),
+    /// Somebody asks on the admin socket.
+    Ask(Question),
+    /// The process was told to stop.
+    Stop,
+}
+
+/// How often the gauges are set and the clock is looked at, at least.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for the last frames to leave and the connections to close.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The partition and what moves it.
+pub(crate) struct Engine {
+    partition: Partition<FsStorage>,
+    shell: Rc<Shell>,
+    health: Arc<Health>,
+    events: mpsc::UnboundedReceiver<Event>,
+    to_self: mpsc::UnboundedSender<Event>,
+    committer: Worker,
+    searcher: Worker,
+    checkpointer: Worker,
+    inputs: Vec<Input>,
+    actions: Vec<Action>,
+    /// When the group in flight was closed.
+    commit_since: Option<Instant>,
+    next_tick: Instant,
+    /// When a drain ends in any case.
+    drain_until: Option<Instant>,
+    /// A second signal came.
+    cut: bool,
+}
+
+/// The way in for other threads.
+pub(crate) type Sender = mpsc::UnboundedSender<Event>;
+
+impl Engine {
+    /// Puts an opened partition between the shell's tasks and its threads.
+    pub(crate) fn new(
+        partition: Partition<FsStorage>,
+        shell: Rc<Shell>,
+        health: Arc<Health>,
+        (to_self, events): (Sender, mpsc::UnboundedReceiver<Event>),
+    ) -> std::io::Result<Self> {
+        Ok(Engine {
+            partition,
+            shell,
+            health,
+            events,
+            to_self,
+            committer: Worker::start("commit")?,
+            searcher: Worker::start("look-up")?,
+            checkpointer: Worker::start("checkpoint")?,
+            inputs: Vec::new(),
+            actions: Vec::new(),
+            commit_since: None,
+            next_tick: Instant::now(),
+            drain_until: None,
+            cut: false,
+        })
+    }
+
+    /// Runs until a drain has ended, or the journal failed.
+    pub(crate) async fn run(mut self) -> Result<Exit, Failure> {
+        loop {
+            self.turn();
+            if let Some(exit) = self.drained() {
+                return self.close(exit).await;
+            }
+            self.wait().await?;
+        }
+    }
+
+    /// Waits for something to do, and takes in what came from other threads.
+    async fn wait(&mut self) -> Result<(), Failure> {
+        let wake = tokio::time::Instant::from_std(self.wake_at());
+        tokio::select! {
+            biased;
+            event = self.events.recv() => self.take_in(event)?,
+            () = self.shell.mailbox.filled() => {
+                // Let every socket that is ready bring its messages: they share a turn and a commit.
+                tokio::task::yield_now().await;
+            }
+            () = tokio::time::sleep_until(wake) => {}
+        }
+        while let Ok(event) = self.events.try_recv() {
+            self.take_in(Some(event))?;
+        }
+        Ok(())
+    }
+
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let due = self.partition.next_timeout().map(|uptime_ms| {
+            now + Duration::from_millis(uptime_ms.saturating_sub(clock::now().uptime_ms))
+        });
+        due.map_or(self.next_tick, |due| due.min(self.next_tick))
+    }
+
+    fn take_in(&mut self, event: Option<Event>) -> Result<(), Failure> {
+        // The engine holds a sender, so the channel never ends.
+        let Some(event) = event else { return Ok(()) };
+        match event {
+            Event::Committed(committed) => self.committed(committed)?,
+            Event::Found(found) => self.shell.mailbox.push(found),
+            Event::Checkpointed(done) => match self.partition.checkpointed(done) {
+                Ok(lsn) => tracing::info!(lsn = lsn.0, "checkpoint"),
+                Err(error) => tracing::error!(%error, "no checkpoint; the next start takes longer"),
+            },
+            Event::Ask(question) => question.answer(self.partition.view()),
+            Event::Stop => self.stop(),
+        }
+        Ok(())
+    }
+
+    /// One turn of the core, and everything that follows from it here.
+    fn turn(&mut self) {
+        let now = clock::now();
+        self.health.turned(now.uptime_ms);
+        self.shell.mailbox.take(&mut self.inputs);
+        self.partition.turn(now, &mut self.inputs);
+        self.commit();
+        self.carry_out();
+        self.checkpoint();
+        if Instant::now() >= self.next_tick {
+            self.next_tick = Instant::now() + TICK;
+            self.tick(now.wall_ms);
+            self.upkeep();
+        }
+    }
+
+    /// Starts a commit if there is something to make durable and none is in flight.
+    fn commit(&mut self) {
+        if let Some(commit) = self.partition.take_commit() {
+            self.start_commit(commit);
+        }
+    }
+
+    fn start_commit(&mut self, commit: Commit<FsStorage>) {
+        self.commit_since = Some(Instant::now());
+        let done = self.to_self.clone();
+        self.committer.run(move || {
+            // The engine is gone only when the process ends.
+            let _ = done.send(Event::Committed(commit.run()));
+        });
+    }
+
+    fn committed(&mut self, committed: Committed<FsStorage>) -> Result<(), Failure> {
+        let took = self.commit_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        let stats = self.partition.committed(clock::now(), committed).map_err(|poisoned| {
+            // M6: nothing leaves any more; the sockets close with the process.
+            self.health.poison();
+            tracing::error!(error = %poisoned, "commit failed, stopping");
+            Failure::new(Exit::JournalPoisoned, poisoned)
+        })?;
+        self.shell.meters.committed(&stats, took);
+        Ok(())
+    }
+
+    /// Carries out what may be carried out now.
+    fn carry_out(&mut self) {
+        self.partition.release(&mut self.actions);
+        for action in self.actions.drain(..) {
+            let look_up = dispatch::carry_out(&self.shell, self.partition.view(), action);
+            if let Some((id, query)) = look_up {
+                let job = self.partition.look_up(&query);
+                let done = self.to_self.clone();
+                self.searcher.run(move || {
+                    let _ = done.send(Event::Found(job.run(id)));
+                });
+            }
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        if let Some(job) = self.partition.checkpoint_due() {
+            let done = self.to_self.clone();
+            self.checkpointer.run(move || {
+                let _ = done.send(Event::Checkpointed(job.run()));
+            });
+        }
+    }
+
+    /// Lets the journal prepare segments while it has nothing better to do.
+    fn upkeep(&mut self) {
+        if self.commit_since.is_none()
+            && let Some(upkeep) = self.partition.take_upkeep()
+        {
+            self.start_commit(upkeep);
+        }
+    }
+
+    /// Sets the gauges and the readiness.
+    fn tick(&mut self, wall_ms: u64) {
+        let view = self.partition.view();
+        let (meters, settings) = (&self.shell.meters, &self.shell.settings);
+        let links: Vec<switch::LinkView> = view.links().collect();
+        meters.set_census(&view.census(), wall_ms);
+        meters.set_links(settings.links.keys().copied(), &links);
+        let mut reasons = Vec::new();
+        if self.drain_until.is_some() {
+            reasons.push("draining".to_owned());
+        }
+        if !self.partition.has_reserve() {
+            reasons.push("the journal has no reserve (M6)".to_owned());
+        }
+        for (number, issuer) in &settings.core.issuers {
+            if !links.iter().any(|link| link.number.issuer == *number && link.ready) {
+                reasons.push(format!("issuer {} ({}): no link is ready", number.0, issuer.name));
+            }
+        }
+        meters.set_state(self.shell.mailbox.len(), reasons.is_empty());
+        self.health.set_not_ready(reasons);
+    }
+
+    /// Begins a drain; the second time, ends it.
+    fn stop(&mut self) {
+        if self.drain_until.is_some() {
+            self.cut = true;
+            return;
+        }
+        tracing::info!("draining: no new work is taken");
+        let patience = Duration::from_millis(self.shell.settings.limits.drain_timeout_ms);
+        self.drain_until = Some(Instant::now() + patience);
+        self.next_tick = Instant::now();
+        self.shell.stop_accepting();
+        self.shell.mailbox.push(Input::Admission(Admission::Draining));
+    }
+
+    /// Whether a drain has ended, and how.
+    fn drained(&self) -> Option<Exit> {
+        let until = self.drain_until?;
+        if self.commit_since.is_none() && self.shell.mailbox.is_empty() && self.partition.quiet() {
+            return Some(Exit::Done);
+        }
+        (self.cut || Instant::now() >= until).then_some(Exit::DrainCut)
+    }
+
+    /// Closes every connection, takes the last reports in, and closes the journal.
+    async fn close(mut self, exit: Exit) -> Result<Exit, Failure> {
+        self.shell.close_all();
+        let until = Instant::now() + CLOSING_PATIENCE;
+        while !(self.shell.all_closed() && self.shell.mailbox.is_empty() && self.commit_since.is_none()) {
+            if Instant::now() >= until {
+                tracing::warn!("connections do not close");
+                break;
+            }
+            self.next_tick = Instant::now() + Duration::from_millis(50);
+            self.wait().await?;
+            self.turn();
+        }
+        while self.commit_since.is_some() {
+            let event = self.events.recv().await;
+            self.take_in(event)?;
+        }
+        self.partition.close().map_err(|error| Failure::new(Exit::JournalStorage, error))?;
+        tracing::info!(exit = exit.name(), "stopped");
+        Ok(exit)
+    }
+}

@@ -1,0 +1,144 @@
+//! The shell: sockets on one side, the partition on the other, and nothing decided in between.
+//!
+//! One thread runs everything that a transaction touches: the sockets, TLS, the codec and the partition's `turn`, on one
+//! current-thread runtime, as hops between threads cost more than all of that together. Three more threads take what would
+//! block it: commits (write and fdatasync), look-ups in the journal, checkpoints. A fifth serves metrics and the admin
+//! socket, so that a slow reader of those delays nobody.
+//!
+//! ```text
+//! terminals --+                    +-- commit thread
+//!             +-- mailbox -- engine+-- look-up thread
+//! links ------+       (one thread) +-- checkpoint thread
+//! ```
+//!
+//! Tasks put inputs into the [`mailbox`]; the [`engine`] takes all that are there into one turn, and while a commit is in
+//! flight further turns fill the next group. Invariant: exactly one report for each action, before the `Closed` of its
+//! connection.
+
+pub(crate) mod dispatch;
+pub(crate) mod engine;
+pub(crate) mod links;
+pub(crate) mod mailbox;
+pub(crate) mod table;
+pub(crate) mod terminals;
+pub(crate) mod wire;
+pub(crate) mod worker;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use iso8583::Dialect;
+use switch::LinkNo;
+use tokio::sync::Notify;
+
+use crate::config::Settings;
+use crate::net::traffic::{End, Line};
+use crate::observe::meters::Meters;
+use mailbox::Mailbox;
+use table::Table;
+use wire::Wire;
+
+/// What the tasks of the shell share. All of them run on one thread.
+pub(crate) struct Shell {
+    /// The configuration.
+    pub(crate) settings: Settings,
+    /// The way to the core.
+    pub(crate) mailbox: Mailbox,
+    /// Terminal connections.
+    pub(crate) terminals: RefCell<Table<Peer>>,
+    /// Link connections.
+    pub(crate) links: RefCell<Table<LinkPeer>>,
+    /// Parsing and assembly.
+    pub(crate) wire: Wire,
+    /// Metrics.
+    pub(crate) meters: Meters,
+    /// No new terminals.
+    accepting: Cell<bool>,
+    /// No new connections at all.
+    closing: Cell<bool>,
+    changed: Notify,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// What waits for it.
+    pub(crate) line: Rc<Line>,
+    /// How it writes.
+    pub(crate) dialect: &'static Dialect,
+}
+
+/// An open connection of a link.
+#[derive(Debug)]
+pub(crate) struct LinkPeer {
+    /// The connection.
+    pub(crate) peer: Peer,
+    /// Its link.
+    pub(crate) number: LinkNo,
+}
+
+impl Shell {
+    /// Nothing is open yet.
+    pub(crate) fn new(settings: Settings, meters: Meters) -> Self {
+        Shell {
+            mailbox: Mailbox::new(settings.limits.inputs_max),
+            settings,
+            terminals: RefCell::default(),
+            links: RefCell::default(),
+            wire: Wire::default(),
+            meters,
+            accepting: Cell::new(true),
+            closing: Cell::new(false),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Takes no new terminals from now on.
+    pub(crate) fn stop_accepting(&self) {
+        self.accepting.set(false);
+        self.changed.notify_waiters();
+    }
+
+    /// Closes everything, after what waits for each socket.
+    pub(crate) fn close_all(&self) {
+        self.accepting.set(false);
+        self.closing.set(true);
+        self.changed.notify_waiters();
+        for peer in self.terminals.borrow().values() {
+            peer.line.close(End::Stopping);
+        }
+        for link in self.links.borrow().values() {
+            link.peer.line.close(End::Stopping);
+        }
+    }
+
+    /// Whether everything is closed.
+    pub(crate) fn all_closed(&self) -> bool {
+        self.terminals.borrow().is_empty() && self.links.borrow().is_empty()
+    }
+
+    /// Ends when no terminals are taken any more.
+    pub(crate) async fn until_not_accepting(&self) {
+        self.until(|shell| !shell.accepting.get()).await;
+    }
+
+    /// Ends when everything closes.
+    pub(crate) async fn until_closing(&self) {
+        self.until(|shell| shell.closing.get()).await;
+    }
+
+    /// Whether everything closes.
+    pub(crate) fn closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    async fn until(&self, reached: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if reached(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The terminals' side: accepting, handshake, registry, messages to the core.
+//!
+//! A terminal that may not speak for a DE41 + DE42 gets 03 here; a message that cannot be read gets 30 if it says enough
+//! about itself to be answered, else its connection ends. Neither reaches the core (M2: refusals leave no record).
+//! Invariant: what reaches the core was allowed by the certificate of its connection.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use iso8583::{Fields, ResponseCode, TerminalId};
+use switch::{ActionId, ConnId, Input, Report, refusal};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::wire::Unreadable;
+use super::{Peer, Shell};
+use crate::config::registry::Entry;
+use crate::net::counting::Counting;
+use crate::net::outgoing::Fate;
+use crate::net::socket;
+use crate::net::traffic::{self, End, Handler, Line, Timeouts, Traffic};
+use crate::tls::Identity;
+
+/// Takes connections until the shell accepts no more.
+pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, acceptor: TlsAcceptor) {
+    let limits = &shell.settings.limits;
+    let handshakes = Arc::new(Semaphore::new(limits.handshakes_max));
+    let open = Rc::new(Cell::new(0_usize));
+    loop {
+        let accepted = tokio::select! {
+            () = shell.until_not_accepting() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                // Out of descriptors, most likely: some must close first.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if open.get() >= limits.connections_max {
+            shell.meters.refused("connections_max");
+            continue;
+        }
+        let counted = Counted::new(&open);
+        let (shell, acceptor, handshakes) = (shell.clone(), acceptor.clone(), handshakes.clone());
+        spawn_local(async move {
+            let Ok(permit) = handshakes.acquire_owned().await else { return };
+            if let Some((stream, entry)) = welcome(&shell, &acceptor, stream, address).await {
+                drop(permit);
+                converse(&shell, stream, entry, address).await;
+            }
+            drop(counted);
+        });
+    }
+}
+
+/// One more connection for as long as it lives.
+struct Counted(Rc<Cell<usize>>);
+
+impl Counted {
+    fn new(open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        Counted(open.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+type Stream = TlsStream<Counting<TcpStream>>;
+
+/// The handshake, and the registry entry of the certificate; `None` when the connection is refused.
+async fn welcome(
+    shell: &Shell,
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<(Stream, Arc<Entry>)> {
+    if let Err(error) = socket::set_options(&stream, &shell.settings.listen.tcp) {
+        // The peer is gone already.
+        tracing::debug!(%address, %error, "cannot set the options of a socket");
+        return None;
+    }
+    let patience = Duration::from_millis(shell.settings.limits.handshake_timeout_ms);
+    let stream = match timeout(patience, acceptor.accept(Counting::new(stream))).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            shell.meters.refused("handshake");
+            tracing::info!(%address, %error, "TLS handshake refused");
+            return None;
+        }
+        Err(_) => {
+            shell.meters.refused("handshake_timeout");
+            tracing::info!(%address, "TLS handshake not done in time");
+            return None;
+        }
+    };
+    let (_, session) = stream.get_ref();
+    let identity = session.peer_certificates().and_then(|chain| chain.first()).map(Identity::of);
+    let identity = identity.expect("the verifier refuses handshakes without a certificate");
+    let entry = shell.settings.registry.find(&identity.fingerprint, identity.subject.as_deref()).cloned();
+    if entry.is_none() {
+        shell.meters.refused("not_registered");
+        let subject = identity.subject.as_deref().unwrap_or("");
+        tracing::warn!(target: "audit", %address, subject, certificate = identity.hex(), "certificate is not registered");
+    }
+    Some((stream, entry?))
+}
+
+/// Carries the terminal's messages until its connection ends.
+async fn converse(shell: &Rc<Shell>, stream: Stream, entry: Arc<Entry>, address: SocketAddr) {
+    let group = shell.settings.groups.get(&entry.group).copied();
+    let dialect = group.expect("the registry names configured groups only").dialect;
+    let line = Rc::new(Line::default());
+    let peer = Rc::new(Peer { line: line.clone(), dialect });
+    let place = shell.terminals.borrow_mut().insert(peer.clone());
+    let conn = ConnId { index: place.0, generation: place.1 };
+    shell.meters.terminal_opened();
+    let limits = &shell.settings.limits;
+    let traffic = Traffic {
+        taken: stream.get_ref().0.taken(),
+        stream,
+        socket: |stream: &Stream| stream.get_ref().0.get_ref(),
+        plain: false,
+        line,
+        frame_max: limits.frame_max,
+        backlog_max: limits.write_backlog_max,
+        timeouts: Timeouts {
+            first_message: Some(Duration::from_millis(limits.first_message_timeout_ms)),
+            frame: Duration::from_millis(limits.frame_timeout_ms),
+            idle: Some(Duration::from_millis(limits.idle_timeout_ms)),
+        },
+    };
+    let mut terminal = Terminal { shell, peer, conn, entry, address };
+    let end = traffic::run(traffic, &mut terminal).await;
+    shell.terminals.borrow_mut().remove(place);
+    shell.mailbox.push(Input::TerminalClosed { conn });
+    shell.meters.terminal_closed(end);
+    tracing::debug!(%address, reason = end.name(), "terminal connection closed");
+}
+
+/// What a terminal's messages are handled with.
+struct Terminal<'s> {
+    shell: &'s Shell,
+    peer: Rc<Peer>,
+    conn: ConnId,
+    entry: Arc<Entry>,
+    address: SocketAddr,
+}
+
+impl Handler for Terminal<'_> {
+    fn has_room(&self, cx: &Context<'_>) -> bool {
+        self.shell.mailbox.has_room(cx)
+    }
+
+    fn message(&mut self, bytes: &[u8]) -> Result<(), End> {
+        match self.shell.wire.parse(self.peer.dialect, bytes) {
+            Ok(message) => self.admit(message),
+            Err(unreadable) => self.unreadable(bytes.len(), unreadable),
+        }
+    }
+
+    fn answers_keep_alive(&self) -> bool {
+        true
+    }
+
+    fn report(&mut self, action: ActionId, fate: Fate) {
+        let report = match fate {
+            Fate::Written => Report::Written,
+            Fate::NotSent | Fate::Partial => Report::Undeliverable,
+        };
+        self.shell.mailbox.push(Input::Report { action, report });
+    }
+}
+
+impl Terminal<'_> {
+    /// Lets a message through that its certificate may send.
+    fn admit(&self, message: Box<Fields>) -> Result<(), End> {
+        match terminal_of(&message) {
+            Some(Ok(terminal)) if !self.entry.allows(&terminal) => {
+                self.shell.meters.not_allowed();
+                tracing::warn!(target: "audit", address = %self.address, %terminal, "certificate may not speak for this terminal");
+                self.refuse(&message, ResponseCode::INVALID_MERCHANT)
+            }
+            Some(Err(())) => self.refuse(&message, ResponseCode::FORMAT_ERROR),
+            Some(Ok(_)) | None => {
+                let input =
+                    Input::Terminal { conn: self.conn, group: self.entry.group, message, card: None };
+                self.shell.mailbox.push(input);
+                Ok(())
+            }
+        }
+    }
+
+    fn unreadable(&self, length: usize, unreadable: Unreadable) -> Result<(), End> {
+        let Unreadable { error, partial } = unreadable;
+        self.shell.meters.parse_error("terminal");
+        tracing::warn!(
+            address = %self.address, length, field = %error.field, offset = error.offset, "message cannot be read"
+        );
+        // An answer must carry what the terminal finds its request by.
+        match partial {
+            Some(message) if message.has(11) && message.has(41) => self.refuse(&message, ResponseCode::FORMAT_ERROR),
+            Some(_) | None => Err(End::Unreadable),
+        }
+    }
+
+    /// Answers without the core.
+    fn refuse(&self, message: &Fields, code: ResponseCode) -> Result<(), End> {
+        // What is itself an answer gets none.
+        let Some(answer) = refusal(message, code) else { return Ok(()) };
+        self.shell.meters.answered(message.mti(), code);
+        let backlog_max = self.shell.settings.limits.write_backlog_max;
+        let put = |out: &mut Vec<u8>| self.shell.wire.put(self.peer.dialect, &answer, out);
+        self.peer.line.push(None, backlog_max, put).map_err(|error| {
+            tracing::warn!(%error, "a refusal cannot be written");
+            End::Unreadable
+        })
+    }
+}
+
+/// The terminal that a message names; `None` for network management that names none, `Err` for what must and does not.
+fn terminal_of(message: &Fields) -> Option<Result<TerminalId, ()>> {
+    match (message.get(41), message.get(42)) {
+        (Some(terminal), Some(merchant)) => Some(TerminalId::new(terminal, merchant).map_err(|_| ())),
+        (Some(_), None) | (None, Some(_)) | (None, None) => (message.mti().class() != 8).then_some(Err(())),
+    }
+}
