@@ -12,7 +12,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Damage, OpenError, ReadError};
 use crate::format::Identity;
 use crate::recover;
-use crate::scan::{SegmentScan, Step, segment_name};
+use crate::scan::{SegmentScan, Step};
 use crate::storage::Storage;
 use crate::{Lsn, mark};
 
@@ -228,7 +228,6 @@ impl<S: Storage> Reader<S> {
         }
         let next = SegmentScan::open(&*self.storage, number, &self.shared.identity)?;
         recover::check_continues(&scan, &next)?;
-        debug_assert_eq!(next.name(), segment_name(number));
         Ok(next)
     }
 }

@@ -649,3 +649,25 @@ fn a_spare_that_serves_before_it_is_filled_is_filled_no_more() {
     assert!(records.iter().map(|(_, bytes)| bytes.len()).eq(groups));
     assert!(records.iter().all(|(_, bytes)| bytes.iter().all(|byte| *byte == 7)));
 }
+
+#[test]
+fn parts_may_go_to_other_threads() {
+    fn send<T: Send>() {}
+    fn send_and_sync<T: Send + Sync>() {}
+    send::<journal::Journal<MemStorage>>();
+    send::<journal::Commit<journal::FsStorage>>();
+    send::<journal::Committed<journal::FsStorage>>();
+    send_and_sync::<Reader<journal::FsStorage>>();
+    send_and_sync::<OpenError>();
+}
+
+/// Journals outlive the software: these values change only with the format's version, and then the old ones are read
+/// still.
+#[test]
+fn format_version_1_is_fixed() {
+    let storage = closed(&[1, 3, 12]);
+    write_checkpoint(&*storage, Lsn(4), b"state").expect("written");
+    let crc = |name: &str| crc32c::crc32c(&storage.bytes_of(name).expect("there"));
+    let files = ["segment-0000000000000001", "mark", "checkpoint-00000000000000000004"];
+    assert_eq!(files.map(crc), [380_677_969, 3_417_179_691, 2_555_147_849]);
+}
