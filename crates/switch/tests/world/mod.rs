@@ -21,10 +21,10 @@ use std::collections::{BTreeMap, VecDeque};
 use iso8583::{Fields, Mti};
 use switch::*;
 
-pub const PANS: [&str; 3] = ["4111111111111111", "5500000000000004", "4222222222222220"];
+pub(crate) const PANS: [&str; 3] = ["4111111111111111", "5500000000000004", "4222222222222220"];
 const START_MS: u64 = 1_795_331_289_000;
 
-pub struct World {
+pub(crate) struct World {
     core: Option<Switch>,
     config: Config,
     now: Now,
@@ -41,7 +41,7 @@ pub struct World {
     step: String,
 }
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut config = Config { dedup_keys: 1000, ..Config::default() };
     config.groups.insert(GroupNo(1), Group { name: "shops".into(), ..Group::default() });
     config.issuers.insert(IssuerNo(1), Issuer { name: "bank".into(), ..Issuer::default() });
@@ -54,12 +54,12 @@ pub fn config() -> Config {
 }
 
 /// Runs a script in a world of its own.
-pub fn check(script: &str) {
+pub(crate) fn check(script: &str) {
     World::new(config()).run(script);
 }
 
 /// The same, with settings changed.
-pub fn check_with(change: impl FnOnce(&mut Config), script: &str) {
+pub(crate) fn check_with(change: impl FnOnce(&mut Config), script: &str) {
     let mut changed = config();
     change(&mut changed);
     World::new(changed).run(script);
@@ -89,7 +89,7 @@ impl<'a> Words<'a> {
 }
 
 impl World {
-    pub fn new(config: Config) -> World {
+    pub(crate) fn new(config: Config) -> World {
         assert_eq!(config.check(), Vec::<String>::new());
         let mut world = World {
             core: Some(Switch::new(config.clone())),
@@ -111,7 +111,7 @@ impl World {
         world
     }
 
-    pub fn run(&mut self, script: &str) {
+    pub(crate) fn run(&mut self, script: &str) {
         for line in script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             self.step = line.into();
             let (command, expected) = match line.split_once('>') {
@@ -137,7 +137,7 @@ impl World {
                 let mut message = Fields::new(Mti::new(b"0800"));
                 message.set(11, b"000077");
                 message.set(70, b"301");
-                self.from_terminal(message, words, None);
+                self.terminal_sends(message, words, None);
             }
             "answer" => self.answer(words),
             "ack" => self.ack(words),
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    pub fn core(&self) -> &Switch {
+    pub(crate) fn core(&self) -> &Switch {
         self.core.as_ref().unwrap()
     }
 
@@ -211,7 +211,7 @@ impl World {
         message.set(35, b"4111111111111111=29122010000000000000");
         message.set(49, b"156");
         message.set(52, &[7; 8]);
-        self.from_terminal(message, words, Some(card(card_number)));
+        self.terminal_sends(message, words, Some(card(card_number)));
     }
 
     fn reverse(&mut self, words: &Words<'_>) {
@@ -236,10 +236,10 @@ impl World {
             message.set(95, format!("{:0>12}{:030}", remains, 0).as_bytes());
         }
         let card = words.option("card").map(|number| card(number.parse().unwrap()));
-        self.from_terminal(message, words, card);
+        self.terminal_sends(message, words, card);
     }
 
-    fn from_terminal(&mut self, mut message: Fields, words: &Words<'_>, card: Option<Card>) {
+    fn terminal_sends(&mut self, mut message: Fields, words: &Words<'_>, card: Option<Card>) {
         let terminal = words.number("term", 1);
         message.set(41, format!("TERM{terminal:04}").as_bytes());
         message.set(42, b"MERCHANT0000001");
@@ -443,26 +443,26 @@ impl World {
         assert_eq!(self.core().census(), restored.census());
     }
 
-    pub fn requests(&self) -> &[Fields] {
+    pub(crate) fn requests(&self) -> &[Fields] {
         &self.requests
     }
 
-    pub fn reversals(&self) -> &[Fields] {
+    pub(crate) fn reversals(&self) -> &[Fields] {
         &self.reversals
     }
 
-    pub fn records(&self) -> &[Entry] {
+    pub(crate) fn records(&self) -> &[Entry] {
         &self.records
     }
 
     /// Runs a step without saying what it sends.
-    pub fn run_free(&mut self, line: &str) {
+    pub(crate) fn run_free(&mut self, line: &str) {
         self.step = line.into();
         self.command(&Words(line.split_whitespace().collect()));
         self.replays_to_the_same_state();
     }
 
-    pub fn jump_wall_clock(&mut self, by_ms: i64) {
+    pub(crate) fn jump_wall_clock(&mut self, by_ms: i64) {
         self.now.wall_ms = self.now.wall_ms.saturating_add_signed(by_ms);
     }
 }

@@ -1,0 +1,348 @@
+//! The partition over a disk that loses what a disk may lose: nothing leaves before its record, and nothing durable is lost.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use iso8583::{Fields, Mti, Rrn};
+use journal::memory::{Fate, MemStorage};
+use partition::{Keys, OpenError, Opened, Options, Partition};
+use switch::*;
+
+const PAN: &str = "4111111111111111";
+const BANK: LinkNo = LinkNo { issuer: IssuerNo(1), number: 1 };
+const CONN: ConnId = ConnId { index: 1, generation: 0 };
+
+fn options(keys: Keys) -> Options {
+    let mut config = Config { dedup_keys: 4, ..Config::default() };
+    config.groups.insert(GroupNo(1), Group::default());
+    config.issuers.insert(IssuerNo(1), Issuer::default());
+    config.links.insert(BANK, Link { sign_on: false, echo_after_ms: 0, ..Link::default() });
+    config.routes.push(Route { prefix: String::new(), issuer: IssuerNo(1) });
+    let journal = journal::Options { segment_bytes: 16 << 10, group_bytes_max: 8 << 10, ..journal::Options::default() };
+    Options { journal, config, keys }
+}
+
+struct Keyring {
+    _dir: tempfile::TempDir,
+    path: std::path::PathBuf,
+}
+
+impl Keyring {
+    fn new() -> Keyring {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        Keys::generate().write(&path).unwrap();
+        Keyring { _dir: dir, path }
+    }
+
+    fn options(&self) -> Options {
+        options(Keys::read(&self.path).unwrap())
+    }
+}
+
+/// A partition with a terminal and an issuer that says yes.
+struct World {
+    partition: Partition<MemStorage>,
+    now: Now,
+    link: LinkId,
+    dead: bool,
+    requests: Vec<Fields>,
+    reversals: Vec<Fields>,
+    answers: Vec<Fields>,
+}
+
+impl World {
+    fn open(storage: &MemStorage, keys: &Keyring, now: Now) -> Result<(World, Opened), OpenError> {
+        let (partition, opened) = Partition::open(Arc::new(storage.clone()), keys.options(), now)?;
+        let link = LinkId { index: 1, generation: 1 };
+        let (requests, reversals, answers) = Default::default();
+        let mut world = World { partition, now, link, dead: false, requests, reversals, answers };
+        world.input(Input::LinkOpened { link, number: BANK });
+        Ok((world, opened))
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        self.partition.turn(self.now, &mut inputs);
+        self.run();
+    }
+
+    /// Commits, releases and plays issuer and kernel until nothing moves.
+    fn run(&mut self) {
+        let mut actions = Vec::new();
+        loop {
+            while let Some(commit) = self.partition.take_commit() {
+                if self.partition.committed(self.now, commit.run()).is_err() {
+                    self.dead = true;
+                }
+            }
+            self.partition.release(&mut actions);
+            if self.dead {
+                assert!(actions.is_empty(), "M6: after a failed commit nothing is sent");
+                return;
+            }
+            if actions.is_empty() {
+                return;
+            }
+            let mut inputs: Vec<Input> = actions.drain(..).flat_map(|action| self.act(action)).collect();
+            self.partition.turn(self.now, &mut inputs);
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Vec<Input> {
+        match action {
+            Action::ToTerminal { id, message, .. } => {
+                self.answers.push(*message);
+                vec![Input::Report { action: id, report: Report::Written }]
+            }
+            Action::ToIssuer { id, link, message, card } => {
+                assert!(card.is_none(), "the card of a reversal is put in before it leaves");
+                let mut answer = Box::new(Fields::new(message.mti().response()));
+                for de in [4, 7, 11, 37, 41, 42, 49] {
+                    answer.copy_from(&message, de);
+                }
+                answer.set(39, b"00");
+                if message.has(90) {
+                    self.reversals.push(*message)
+                } else {
+                    self.requests.push(*message)
+                }
+                vec![Input::Report { action: id, report: Report::Written }, Input::Issuer { link, message: answer }]
+            }
+            Action::Find { id, query } => vec![self.partition.look_up(&query).run(id)],
+            Action::Withdraw { .. } | Action::ResetIfUnacknowledged { .. } | Action::CloseLink { .. } | Action::Note(_) => {
+                vec![]
+            }
+        }
+    }
+
+    fn terminal(&mut self, mti: &[u8; 4], stan: u32, more: &[(u8, &str)]) {
+        let mut message = Box::new(Fields::new(Mti::new(mti)));
+        for (de, text) in
+            [(2, PAN), (3, "000000"), (4, "000000001000"), (49, "156"), (41, "TERM0001"), (42, "MERCHANT0000001")]
+        {
+            message.set(de, text.as_bytes());
+        }
+        message.set(11, format!("{stan:06}").as_bytes());
+        more.iter().for_each(|(de, text)| message.set(*de, text.as_bytes()));
+        self.input(Input::Terminal { conn: CONN, group: GroupNo(1), message, card: None });
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = Now { uptime_ms: self.now.uptime_ms + ms, wall_ms: self.now.wall_ms + ms };
+        self.partition.turn(self.now, &mut Vec::new());
+        self.run();
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.partition.view().snapshot(&mut bytes);
+        bytes
+    }
+
+    fn checkpoint(&mut self) -> Option<Lsn> {
+        let job = self.partition.checkpoint_due()?;
+        Some(self.partition.checkpointed(job.run()).unwrap())
+    }
+}
+
+fn start() -> Now {
+    Now { uptime_ms: 1000, wall_ms: 1_795_331_289_000 }
+}
+
+fn rrns(messages: &[Fields]) -> BTreeSet<Rrn> {
+    messages.iter().map(|message| Rrn::try_from(message.get(37).unwrap()).unwrap()).collect()
+}
+
+/// A life with sales, a decline of nothing, a repeat and a reversal.
+fn live(world: &mut World) {
+    for stan in 1..=3 {
+        world.terminal(b"0200", stan, &[]);
+        world.pass(3000);
+    }
+    world.terminal(b"0201", 3, &[]);
+    world.terminal(b"0400", 900, &[(90, "020000000200000000000000000000000000000000")]);
+    world.terminal(b"0200", 4, &[]);
+}
+
+#[test]
+fn m1_m2_m3_whatever_the_disk_loses_what_was_sent_is_known_after_the_crash() {
+    let keys = Keyring::new();
+    let whole = {
+        let storage = MemStorage::new([1; 16]);
+        let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+        let before = storage.operations();
+        live(&mut world);
+        assert_eq!((world.requests.len(), world.reversals.len()), (4, 1));
+        storage.operations() - before
+    };
+    assert!(whole > 20, "{whole} operations of the disk");
+    for operations in 0..whole {
+        for fate in [Fate::Lost, Fate::Kept, Fate::Torn(100)] {
+            let storage = MemStorage::new([1; 16]);
+            let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+            storage.power_off_after(operations);
+            live(&mut world);
+            assert!(world.dead);
+            let (recovered, opened) = World::open(&storage.crash(|_| fate), &keys, world.now).unwrap();
+            let view = recovered.partition.view();
+            let what = format!("power off after {operations} operations, {fate:?}: {opened:?}");
+            for rrn in rrns(&world.requests) {
+                assert!(view.movement_by_rrn(&rrn).is_some(), "I1: a request seen by an issuer has an intent: {what}");
+            }
+            for answer in world.answers.iter().filter(|answer| answer.has(38) || answer.mti().as_bytes() == b"0210") {
+                let rrn = Rrn::try_from(answer.get(37).unwrap()).unwrap();
+                let movement = view.movement_by_rrn(&rrn).unwrap();
+                assert!(movement.approval_held(), "I2: an approval seen by a terminal has an outcome: {what}");
+            }
+            for reversal in &world.reversals {
+                let rrn = Rrn::try_from(reversal.get(37).unwrap()).unwrap();
+                assert!(view.movement_by_rrn(&rrn).unwrap().obligation.is_some(), "M3: {what}");
+            }
+            // What was in flight is unwound by the next life, to the end.
+            let mut world = recovered;
+            for _ in 0..60 {
+                world.pass(1000);
+            }
+            assert_eq!(world.partition.view().doubt().count(), 0, "{what}");
+        }
+    }
+}
+
+#[test]
+fn m6_after_a_failed_sync_nothing_leaves_and_nothing_is_committed() {
+    let keys = Keyring::new();
+    for kept in [false, true] {
+        let storage = MemStorage::new([1; 16]);
+        let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+        world.terminal(b"0200", 1, &[]);
+        storage.fail_sync(1, kept);
+        let answers = world.answers.len();
+        world.terminal(b"0200", 2, &[]);
+        assert!(world.dead);
+        world.terminal(b"0201", 1, &[]);
+        world.terminal(b"0800", 3, &[]);
+        assert_eq!((world.answers.len(), world.requests.len()), (answers, 1), "not even a repeat or an echo is answered");
+        assert!(world.partition.take_commit().is_none());
+    }
+}
+
+#[test]
+fn m6_without_a_reserve_new_intents_are_refused_and_reversals_go_on() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+    world.terminal(b"0200", 1, &[]);
+    storage.set_space_left(Some(0));
+    let mut stan = 1;
+    while world.partition.has_reserve() {
+        stan += 1;
+        assert!(stan < 1000, "the reserve ends some time");
+        world.terminal(b"0200", stan, &[]);
+    }
+    assert!(!world.dead);
+    let movements = world.partition.view().movements().count();
+    world.terminal(b"0200", stan + 1, &[]);
+    assert_eq!(world.answers.last().unwrap().text(39), Some("96"));
+    assert_eq!(world.partition.view().movements().count(), movements);
+    let original = format!("0200{stan:06}{:032}", 0);
+    world.terminal(b"0400", 990, &[(90, &original)]);
+    assert_eq!(world.answers.last().unwrap().text(39), Some("00"));
+    assert_eq!(world.reversals.len(), 1);
+}
+
+#[test]
+fn k6_a_second_partition_on_one_journal_is_refused() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (_first, _) = World::open(&storage, &keys, start()).unwrap();
+    assert!(matches!(World::open(&storage, &keys, start()), Err(OpenError::Locked)));
+}
+
+#[test]
+fn i4_checkpoints_and_restarts_give_the_same_state() {
+    let keys = Keyring::new();
+    let mut storage = MemStorage::new([1; 16]);
+    let mut checkpoints = 0;
+    let mut now = start();
+    for life in 0..4 {
+        let (mut world, opened) = World::open(&storage, &keys, now).unwrap();
+        assert_eq!(opened.epoch, life + 1);
+        for stan in 1..=40 {
+            world.terminal(b"0200", life * 100 + stan, &[]);
+            world.pass(3000);
+            checkpoints += u32::from(world.checkpoint().is_some());
+        }
+        now = world.now;
+        let (live, replayed) = (world.snapshot(), {
+            let copy = storage.kill();
+            let (reopened, _) = Partition::open(Arc::new(copy), keys.options(), now).unwrap();
+            // The restart's own records come on top: epoch and LSN differ, movements do not.
+            reopened.view().movements().map(|movement| (movement.id, movement.state)).collect::<Vec<_>>()
+        });
+        let restored = Switch::restore(keys.options().config, &live).unwrap();
+        assert_eq!(restored.movements().map(|movement| (movement.id, movement.state)).collect::<Vec<_>>(), replayed);
+        storage = storage.crash(|_| Fate::Lost);
+    }
+    assert!(checkpoints > 3, "{checkpoints} checkpoints were made and used");
+}
+
+#[test]
+fn look_ups_scan_the_journal_for_what_memory_let_go() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+    for stan in 1..=12 {
+        world.terminal(b"0200", stan, &[]);
+        world.pass(400_000);
+    }
+    let rrn = rrns(&world.requests[..1]).pop_first().unwrap();
+    assert!(world.partition.view().movement_by_rrn(&rrn).is_none(), "memory let the first one go");
+    world.terminal(b"0400", 990, &[(37, rrn.as_str()), (90, "020000000100000000000000000000000000000000")]);
+    assert_eq!(world.answers.last().unwrap().text(39), Some("00"));
+    assert_eq!(world.reversals.len(), 1);
+    assert_eq!(world.reversals[0].text(2), Some(PAN), "the sealed card is in the reversal");
+    assert_eq!(world.partition.view().movement_by_rrn(&rrn).unwrap().state, StateKind::Unwound);
+    let (again, _) = World::open(&storage.kill(), &keys, world.now).unwrap();
+    assert_eq!(again.partition.view().movement_by_rrn(&rrn).unwrap().state, StateKind::Unwound, "and a replay has it");
+}
+
+#[test]
+fn r4_a_reversal_whose_card_cannot_be_opened_is_parked() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+    world.terminal(b"0200", 1, &[]);
+    drop(world);
+    let (mut world, _) = World::open(&storage.kill(), &Keyring::new(), start()).unwrap();
+    world.terminal(b"0400", 990, &[(90, "020000000100000000000000000000000000000000"), (37, "632610000001")]);
+    world.pass(1);
+    assert!(world.reversals.is_empty());
+    let movement = world.partition.view().movements().next().unwrap();
+    assert_eq!(movement.state, StateKind::NeedsOperator);
+}
+
+#[test]
+fn section_10_no_byte_of_the_disk_shows_a_pan() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+    for stan in 1..=60 {
+        world.terminal(b"0200", stan, &[(35, "4111111111111111=29122010000000000000"), (14, "2912")]);
+        world.checkpoint();
+    }
+    world.partition.close().unwrap();
+    let files = journal::Storage::list(&storage).unwrap();
+    assert!(files.iter().any(|file| file.starts_with("checkpoint")));
+    let packed: Vec<u8> = vec![0x41, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11];
+    let track = &b"29122010000000000000"[..];
+    for file in files {
+        let bytes = storage.bytes_of(&file).unwrap();
+        for secret in [PAN.as_bytes(), &packed, track] {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{file} shows a secret");
+        }
+        if file.starts_with("checkpoint") {
+            assert!(bytes.windows(4).any(|window| window == b"1111"), "the last four digits may be shown");
+        }
+    }
+}
