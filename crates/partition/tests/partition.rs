@@ -44,7 +44,6 @@ impl Keyring {
 struct World {
     partition: Partition<MemStorage>,
     now: Now,
-    link: LinkId,
     dead: bool,
     requests: Vec<Fields>,
     reversals: Vec<Fields>,
@@ -56,7 +55,7 @@ impl World {
         let (partition, opened) = Partition::open(Arc::new(storage.clone()), keys.options(), now)?;
         let link = LinkId { index: 1, generation: 1 };
         let (requests, reversals, answers) = Default::default();
-        let mut world = World { partition, now, link, dead: false, requests, reversals, answers };
+        let mut world = World { partition, now, dead: false, requests, reversals, answers };
         world.input(Input::LinkOpened { link, number: BANK });
         Ok((world, opened))
     }

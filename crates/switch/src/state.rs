@@ -6,7 +6,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use iso8583::{Amount, Currency, Rrn, Stan, TerminalId};
+use iso8583::{Amount, Currency, ResponseCode, Rrn, Stan, TerminalId};
 
 use crate::binary::{Damaged, Stored, stored_struct};
 use crate::ids::{IssuerNo, LinkNo, Lsn, MovementId};
@@ -217,7 +217,9 @@ impl State {
                     obligation.refused = (*to != StateKind::Unwound).then_some(*code);
                 }
                 if *to == StateKind::NeedsOperator {
-                    movement.operator_rule = Some(Rule::R2);
+                    // 30 parks a reversal that the host cannot read (R4); else there is no original to an approval (R2).
+                    let unreadable = *code == ResponseCode::FORMAT_ERROR;
+                    movement.operator_rule = Some(if unreadable { Rule::R4 } else { Rule::R2 });
                 }
             }),
             Record::LateAnswer { id, answer } => self.change(*id, lsn, wall_ms, |movement| {

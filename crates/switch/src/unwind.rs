@@ -322,7 +322,8 @@ impl Switch {
             Decision::Operator => {
                 self.clear_timer(id);
                 self.stop_sending(id);
-                self.note(Note::Exception { rule: Rule::R2.name(), rrn: Some(rrn) }, out);
+                let rule = self.movement(id).and_then(|movement| movement.operator_rule).unwrap_or(Rule::R2);
+                self.note(Note::Exception { rule: rule.name(), rrn: Some(rrn) }, out);
                 self.settle(id, out);
             }
             Decision::Again => self.await_next_send(now, id, false),

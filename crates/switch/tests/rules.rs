@@ -429,7 +429,7 @@ fn r2_which_acknowledgements_end_an_obligation() {
         after_approval(code, "state 1 needs_operator\noperator 1 R2");
     }
     after_approval("94", "state 1 awaiting_reversal_ack\npass 2000 > issuer 0421 1000 4000\nack 94\nstate 1 unwound");
-    after_approval("30", "state 1 needs_operator");
+    after_approval("30", "state 1 needs_operator\noperator 1 R4");
     let without = |code: &str| {
         check(&format!(
             "sale 1 1000 > issuer 0200 1000
