@@ -67,6 +67,10 @@ pub struct CommitStats {
     pub sync: Duration,
 }
 
+/// How long records that nobody waits for (handed marks, confirmations) may wait for company before they are committed, in
+/// milliseconds. K2 covers their loss.
+const LAZY_COMMIT_MS: u64 = 20;
+
 /// One value that decides and remembers. See the crate's documentation.
 pub struct Partition<S: Storage> {
     core: Switch,
@@ -79,6 +83,9 @@ pub struct Partition<S: Storage> {
     /// Reports that the partition makes itself, for the next turn.
     reports: Vec<Input>,
     poisoned: bool,
+    /// The uptime of the newest turn, and of the one that opened the group that nobody waits for.
+    turned_ms: u64,
+    open_since_ms: Option<u64>,
     /// What the shell wants; the journal's own need comes on top.
     admission: Admission,
     has_reserve: bool,
@@ -109,6 +116,8 @@ impl<S: Storage> Partition<S> {
             encoded: Vec::new(),
             reports: Vec::new(),
             poisoned: false,
+            turned_ms: now.uptime_ms,
+            open_since_ms: None,
             admission: Admission::Open,
             checkpoint,
         };
@@ -122,6 +131,7 @@ impl<S: Storage> Partition<S> {
                 source: poisoned.source,
             })?;
         }
+        partition.open_since_ms = None;
         partition.sealer = Sealer::new(&keys, partition.core.epoch());
         partition.has_reserve = partition.journal.has_reserve();
         let opened = Opened {
@@ -140,6 +150,7 @@ impl<S: Storage> Partition<S> {
             inputs.clear();
             return;
         }
+        self.turned_ms = now.uptime_ms;
         for input in std::mem::take(&mut self.reports) {
             self.core.turn(now, input, &mut self.output);
         }
@@ -180,6 +191,9 @@ impl<S: Storage> Partition<S> {
 
     /// Appends the records of the output, and puts its actions into the outbox.
     fn keep_output(&mut self) {
+        if !self.output.records.is_empty() {
+            self.open_since_ms.get_or_insert(self.turned_ms);
+        }
         for entry in self.output.records.drain(..) {
             self.encoded.clear();
             entry.encode(&mut self.encoded);
@@ -190,9 +204,26 @@ impl<S: Storage> Partition<S> {
         self.outbox.take(&mut self.output.actions);
     }
 
-    /// The next group to make durable; at most one is in flight.
+    /// The next group to make durable; at most one is in flight. `None` also while nobody waits for the open group and it is
+    /// young: [`Partition::next_timeout`] then says when to turn again.
     pub fn take_commit(&mut self) -> Option<Commit<S>> {
-        if self.poisoned { None } else { self.journal.take_commit() }
+        if self.poisoned || self.journal.in_flight() {
+            return None;
+        }
+        let waited_for = self.outbox.waits_beyond(Lsn(self.journal.durable().0));
+        if !waited_for && self.lazy_commit_ms()? > self.turned_ms {
+            return None;
+        }
+        let commit = self.journal.take_commit();
+        if self.journal.open_bytes() == 0 {
+            self.open_since_ms = None;
+        }
+        commit
+    }
+
+    /// When the open group is committed although nobody waits for it.
+    fn lazy_commit_ms(&self) -> Option<u64> {
+        self.open_since_ms.map(|since_ms| since_ms + LAZY_COMMIT_MS)
     }
 
     /// Work for a quiet journal: a new reserve, retired segments. For a slow timer.
@@ -242,7 +273,11 @@ impl<S: Storage> Partition<S> {
 
     /// When [`Partition::turn`] must be called again at the latest, on [`Now::uptime_ms`]; 0 for at once.
     pub fn next_timeout(&self) -> Option<u64> {
-        if self.reports.is_empty() { self.core.next_timeout() } else { Some(0) }
+        if !self.reports.is_empty() {
+            return Some(0);
+        }
+        let lazy_ms = self.lazy_commit_ms().filter(|_| !self.journal.in_flight());
+        [lazy_ms, self.core.next_timeout()].into_iter().flatten().min()
     }
 
     /// The core, to be read.

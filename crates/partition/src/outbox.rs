@@ -38,6 +38,11 @@ impl Outbox {
         }
     }
 
+    /// Whether an action waits for a record that is not durable yet.
+    pub(crate) fn waits_beyond(&self, durable: Lsn) -> bool {
+        self.waiting.iter().any(|pending| pending.after > durable)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.free.is_empty() && self.waiting.is_empty()
     }

@@ -345,3 +345,19 @@ fn section_10_no_byte_of_the_disk_shows_a_pan() {
         }
     }
 }
+
+#[test]
+fn k2_a_handed_mark_waits_for_company_and_not_for_ever() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+    world.terminal(b"0200", 1, &[]);
+    assert_eq!(world.partition.view().movements().next().unwrap().evidence, Evidence::Handed);
+    assert!(world.partition.take_commit().is_none(), "nobody waits for the mark");
+    let due_ms = world.partition.next_timeout().unwrap();
+    assert!(due_ms > world.now.uptime_ms && due_ms <= world.now.uptime_ms + 100, "it is committed soon all the same");
+    let before = storage.operations();
+    world.pass(due_ms - world.now.uptime_ms);
+    assert!(storage.operations() > before);
+    assert!(world.partition.quiet());
+}
