@@ -14,6 +14,10 @@ pub(crate) enum Exit {
     Failed,
     /// The command line is wrong.
     Usage,
+    /// `switchd terminal`: the request was declined.
+    Declined,
+    /// `switchd terminal`: no usable answer.
+    Unknown,
     /// The configuration, the registry, a certificate or a key file is wrong. Nothing was bound.
     Config,
     /// An address or the admin socket could not be bound.
@@ -31,10 +35,12 @@ pub(crate) enum Exit {
 }
 
 /// Every way to end, in the order of the codes.
-pub(crate) const ALL: [Exit; 10] = [
+pub(crate) const ALL: [Exit; 12] = [
     Exit::Done,
     Exit::Failed,
     Exit::Usage,
+    Exit::Declined,
+    Exit::Unknown,
     Exit::Config,
     Exit::Bind,
     Exit::JournalLocked,
@@ -51,6 +57,8 @@ impl Exit {
             Exit::Done => (0, "done", "nothing to do"),
             Exit::Failed => (1, "failed", "the message says why"),
             Exit::Usage => (2, "usage", "see --help"),
+            Exit::Declined => (3, "declined", "the terminal's request was declined"),
+            Exit::Unknown => (4, "no-answer", "the terminal got no usable answer; its reversal is owed"),
             Exit::Config => (10, "configuration", "correct every line that is named; nothing was bound"),
             Exit::Bind => (11, "bind", "an address is taken or not allowed"),
             Exit::JournalLocked => (20, "journal-locked", "another process serves this journal; do not start a second"),
@@ -136,6 +144,6 @@ mod tests {
     #[test]
     fn codes_that_scripts_rely_on() {
         let codes: Vec<u8> = ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 10, 11, 20, 21, 22, 23, 30]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 10, 11, 20, 21, 22, 23, 30]);
     }
 }

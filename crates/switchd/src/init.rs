@@ -121,7 +121,7 @@ pub(crate) fn next_steps(dir: &Path, terminals: u16) -> String {
     }
     text.push_str(&format!("  switchd serve --config {d}/switchd.toml\n"));
     if cfg!(feature = "counterparts") {
-        text.push_str(&format!("  switchd terminal --dir {d} sale --amount 1000\n"));
+        text.push_str(&format!("  switchd terminal --dir {d} sale --card 4000001234567899 --amount 1000\n"));
     }
     text
 }

@@ -178,7 +178,7 @@ fn bind_metrics(address: SocketAddr) -> Result<StdTcpListener, Failure> {
 fn announce(settings: &Settings, terminals: &TcpListener, metrics: &StdTcpListener) -> Result<(), Failure> {
     let addresses = || Ok((terminals.local_addr()?, metrics.local_addr()?));
     let (terminals, metrics) = addresses().map_err(|error: std::io::Error| Failure::new(Exit::Bind, error))?;
-    tracing::info!(address = %terminals, "listening for terminals");
+    tracing::info!(address = %terminals, certificates = settings.registry.len(), "listening for terminals");
     tracing::info!(address = %metrics, "listening for metrics");
     tracing::info!(socket = %settings.admin.display(), "listening for admin");
     let Some(file) = &settings.listen.addresses_file else { return Ok(()) };

@@ -26,13 +26,13 @@ pub(crate) fn carry_out(shell: &Shell, view: &Switch, action: Action) -> Option<
         }
         Action::ToIssuer { id, link, message, card } => {
             assert!(card.is_none(), "the partition opens cards");
-            let peer = shell.links.borrow().get(link_place(link)).cloned();
-            let queued = peer.is_some_and(|link| {
-                let put = |out: &mut Vec<u8>| shell.wire.put(link.peer.dialect, &message, out);
-                written(link.peer.line.push(Some(id), shell.settings.limits.write_backlog_max, put))
-            });
-            if !queued {
+            let Some(link) = shell.links.borrow().get(link_place(link)).cloned() else {
                 report(shell, id, Report::NotSent);
+                return None;
+            };
+            let put = |out: &mut Vec<u8>| shell.wire.put(link.peer.dialect, &message, out);
+            if !written(link.peer.line.push(Some(id), shell.settings.limits.write_backlog_max, put)) {
+                report(shell, id, Report::Unbuildable);
             }
             None
         }

@@ -1,0 +1,180 @@
+//! `switchd mock-issuer`.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use counterparts::card::Card;
+use counterparts::faults::Rule;
+use counterparts::issuer::{AccountSettings, Settings};
+use counterparts::net::issuer::{MockIssuer, MockIssuerArgs};
+use counterparts::net::tls::Identity;
+use serde::Deserialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::failure;
+use crate::exit::{Exit, Failure};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  switchd mock-issuer --dir state
+  switchd mock-issuer --dir state --account 4000001234567899:500000
+  switchd mock-issuer --plain --settings issuer.toml --address 127.0.0.1:0 --addresses-file issuer.json
+
+The settings file:
+  [issuer]
+  default_balance = 1000000
+  accounts = [{ card = \"4000001234567899\", balance = 500000, limit = 100000 }]
+  [[fault]]
+  match = { card_suffix = \"0042\", mti_class = \"reversal\" }
+  times = 2
+  do = \"ignore\"";
+
+/// Balance of an unknown card when nothing else is said, in minor units.
+const DEFAULT_BALANCE: u64 = 1_000_000;
+
+#[derive(Debug, Args)]
+pub(crate) struct MockIssuerCli {
+    /// A directory of `switchd init`: its certificate for the mock issuer is used.
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["plain", "certificate"], conflicts_with_all = ["plain", "certificate"])]
+    dir: Option<PathBuf>,
+    /// No TLS.
+    #[arg(long, conflicts_with = "certificate")]
+    plain: bool,
+    /// Its certificate, PEM.
+    #[arg(long, value_name = "FILE", requires_all = ["key", "authority"])]
+    certificate: Option<PathBuf>,
+    /// The key of the certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Who signs the switch, PEM.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    authority: Option<PathBuf>,
+    /// Where links connect; port 0 for any.
+    #[arg(long, default_value = "127.0.0.1:8590")]
+    address: SocketAddr,
+    /// Where HTTP control listens; port 0 for any.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8591")]
+    control_address: SocketAddr,
+    /// The addresses in use are written here as JSON: {"issuer":"…","control":"…"}.
+    #[arg(long, value_name = "FILE")]
+    addresses_file: Option<PathBuf>,
+    /// How it writes.
+    #[arg(long, value_name = "NAME", default_value = "iso87-ascii")]
+    dialect: String,
+    /// Accounts, behaviour and faults, TOML.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// One account: card number and balance in minor units. May be repeated.
+    #[arg(long = "account", value_name = "CARD:BALANCE", value_parser = account)]
+    accounts: Vec<AccountSettings>,
+    /// A card that is not known gets this balance, in minor units. 1000000 when no account is named.
+    #[arg(long, value_name = "MINOR")]
+    default_balance: Option<u64>,
+    /// It remembers a reversal that comes before its original, and refuses the original then.
+    #[arg(long)]
+    remembers_early_reversals: bool,
+    /// DE39 for a reversal whose original is not known.
+    #[arg(long, value_name = "CODE")]
+    unknown_original_code: Option<iso8583::ResponseCode>,
+    /// Drives the rates of faults.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the addresses as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn account(text: &str) -> Result<AccountSettings, String> {
+    let parsed = text.split_once(':').and_then(|(card, balance)| Some((card.parse::<Card>().ok()?, balance.parse().ok()?)));
+    parsed.map(|(card, balance)| AccountSettings::new(card, balance)).ok_or_else(|| "needs CARD:BALANCE".to_owned())
+}
+
+/// The settings file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct SettingsFile {
+    issuer: Settings,
+    fault: Vec<Rule>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) async fn run(args: &MockIssuerCli) -> Result<Exit, Failure> {
+    let arguments = arguments(args).map_err(|error| Failure::new(Exit::Config, error))?;
+    let issuer = MockIssuer::start(arguments).await.map_err(failure)?;
+    announce(args, &issuer)?;
+    let signals = || Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
+    let (mut terminate, mut interrupt) = signals().map_err(|error: std::io::Error| Failure::new(Exit::Failed, error))?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    issuer.stop().await;
+    Ok(Exit::Done)
+}
+
+fn arguments(args: &MockIssuerCli) -> anyhow::Result<MockIssuerArgs> {
+    let file = match &args.settings {
+        None => SettingsFile::default(),
+        Some(path) => read_settings(path)?,
+    };
+    let mut settings = file.issuer;
+    settings.accounts.extend(args.accounts.iter().cloned());
+    settings.default_balance = args.default_balance.or(settings.default_balance);
+    if settings.accounts.is_empty() && settings.default_balance.is_none() {
+        settings.default_balance = Some(DEFAULT_BALANCE);
+    }
+    settings.remembers_early_reversals |= args.remembers_early_reversals;
+    if let Some(code) = args.unknown_original_code {
+        settings.unknown_original_code = code;
+    }
+    Ok(MockIssuerArgs {
+        address: args.address,
+        control_address: args.control_address,
+        tls: identity(args),
+        dialect: args.dialect.clone(),
+        settings,
+        faults: file.fault,
+        seed: args.seed,
+    })
+}
+
+fn read_settings(path: &PathBuf) -> anyhow::Result<SettingsFile> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    // The error of the parser would show the line, and with it a card.
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(0, |span| text[..span.start].lines().count());
+        anyhow!("{}:{line}: {}", path.display(), error.message())
+    })
+}
+
+fn identity(args: &MockIssuerCli) -> Option<Identity> {
+    if let Some(dir) = &args.dir {
+        let tls = dir.join("tls");
+        return Some(Identity {
+            certificate: tls.join("mock-issuer.pem"),
+            key: tls.join("mock-issuer.key"),
+            authority: tls.join("ca.pem"),
+        });
+    }
+    let (certificate, key, authority) = (args.certificate.clone()?, args.key.clone()?, args.authority.clone()?);
+    Some(Identity { certificate, key, authority })
+}
+
+fn announce(args: &MockIssuerCli, issuer: &MockIssuer) -> anyhow::Result<()> {
+    let (address, control) = (issuer.address().to_string(), issuer.control_address().to_string());
+    let json = serde_json::json!({ "issuer": address, "control": control });
+    if args.json {
+        println!("{json}");
+    } else {
+        println!("mock issuer on {address}, control on http://{control}");
+    }
+    if let Some(file) = &args.addresses_file {
+        let part = file.with_extension("part");
+        fs::write(&part, format!("{json}\n"))
+            .and_then(|()| fs::rename(&part, file))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
