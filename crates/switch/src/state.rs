@@ -222,12 +222,9 @@ impl State {
                     movement.operator_rule = Some(if unreadable { Rule::R4 } else { Rule::R2 });
                 }
             }),
-            Record::LateAnswer { id, answer } => self.change(*id, lsn, wall_ms, |movement| {
-                // An approval is never forgotten for a decline that follows it.
-                if !movement.approval_held() {
-                    movement.answer = Some(answer.clone());
-                }
-            }),
+            Record::LateAnswer { id, answer } => {
+                self.change(*id, lsn, wall_ms, |movement| movement.answer = Some(answer.clone()));
+            }
             Record::Confirmed { id, by } => self.change(*id, lsn, wall_ms, |movement| {
                 movement.state = StateKind::Confirmed;
                 movement.confirmed = Some(*by);

@@ -586,6 +586,7 @@ fn d4_the_same_key_with_other_content_is_refused_and_the_first_untouched() {
     check(
         "sale 1 1000 > issuer 0200 1000
          sale 1 2000 conn 2 > terminal 0210 94
+         waits
          exceptions 1
          answer 00 > terminal 0210 00
          sale 1 2000 > terminal 0210 94
@@ -675,7 +676,9 @@ fn d10_a_reversal_again_changes_nothing() {
 fn d11_a_reversal_before_its_original_buries_it() {
     check(
         "reverse 1 1000 > terminal 0410 00
+         waits
          sale 1 1000 > terminal 0210 94
+         waits
          repeat 1 1000 > terminal 0210 94
          movements 0
          sale 2 1000 > issuer 0200 1000",
@@ -688,7 +691,7 @@ fn d11_a_reversal_before_its_original_buries_it() {
 #[test]
 fn d11_a_repeat_whose_original_never_arrived_is_the_original_unless_it_is_old() {
     check("repeat 1 1000 > issuer 0200 1000");
-    check("repeat 1 1000 time 060000 > terminal 0210 94");
+    check("repeat 1 1000 time 060000 > terminal 0210 94\nwaits\nexceptions 1");
 }
 
 #[test]
@@ -787,6 +790,15 @@ fn k4_a_stan_in_use_is_skipped_and_without_one_the_request_is_refused() {
     stans.sort();
     stans.dedup();
     assert_eq!(stans.len(), 21, "no STAN is used twice, over a crash too");
+}
+
+#[test]
+fn k4_a_stan_that_is_free_again_waits_for_its_turn() {
+    let mut world = World::new(config());
+    world.run("sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\npass 3600000\nsale 2 1000 > issuer 0200 1000");
+    assert_eq!(world.requests()[1].text(11), Some("000002"));
+    world.run("answer 51 > terminal 0210 51\ncrash\nlink up\npass 3600000\nsale 3 1000 > issuer 0200 1000");
+    assert_eq!(world.requests()[2].text(11), Some("000003"));
 }
 
 #[test]

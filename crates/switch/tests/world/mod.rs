@@ -13,6 +13,7 @@
 //! pass MS                   time goes by, timers fire
 //! written · never-sent           the report of the oldest write that was left `silent`
 //! close [conn N] · link down|up [N] · crash · clean-restart · drain
+//! waits                          the newest answer waits for the newest record
 //! state STAN NAME · evidence STAN NAME · doubt COUNT · exceptions COUNT
 //! ```
 
@@ -39,6 +40,8 @@ pub(crate) struct World {
     /// Writes that were not reported.
     unreported: VecDeque<ActionId>,
     step: String,
+    /// What the newest answer to a terminal waits for.
+    answer_after: Lsn,
 }
 
 pub(crate) fn config() -> Config {
@@ -105,6 +108,7 @@ impl World {
             lookups: Vec::new(),
             unreported: VecDeque::new(),
             step: String::from("start"),
+            answer_after: Lsn(0),
         };
         world.begin();
         world.link_up(1);
@@ -180,6 +184,7 @@ impl World {
                 let by = self.movement(words).confirmed.map(ConfirmedBy::name);
                 assert!(by.is_some_and(|by| by.contains(words.at(2))), "{} is confirmed by {by:?}", self.step);
             }
+            "waits" => assert_eq!(self.answer_after, self.core().lsn(), "M2: {}", self.step),
             "doubt" => assert_eq!(self.core().doubt().count().to_string(), words.at(1), "{}", self.step),
             "exceptions" => assert_eq!(self.core().exceptions().len().to_string(), words.at(1), "{}", self.step),
             "movements" => assert_eq!(self.core().movements().count().to_string(), words.at(1), "{}", self.step),
@@ -365,6 +370,7 @@ impl World {
             assert!(after.0 <= self.records.len() as u64, "an action waits for a record that was decided");
             match action {
                 Action::ToTerminal { id, message, .. } => {
+                    self.answer_after = after;
                     let rrn = message.get(37).and_then(|text| iso8583::Rrn::try_from(text).ok());
                     let movement = rrn.and_then(|rrn| self.core().movement_by_rrn(&rrn));
                     if let Some(movement) = movement {
