@@ -778,6 +778,23 @@ fn k3_an_obligation_goes_on_after_a_crash_as_a_repeat() {
 }
 
 #[test]
+fn k3_the_horizon_of_an_early_reversal_counts_from_the_restart() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         crash
+         link up
+         pass 0 > issuer 0421 1000 4021
+         ack 00
+         pass 29999
+         state 1 awaiting_reversal_ack
+         pass 1 > issuer 0421 1000 4021
+         ack 00
+         state 1 unwound",
+    );
+}
+
+#[test]
 fn k4_a_stan_in_use_is_skipped_and_without_one_the_request_is_refused() {
     let mut world = World::new(config());
     for stan in 1..=20 {
