@@ -243,7 +243,7 @@ impl Switch {
     /// What became of a write.
     pub(crate) fn report(&mut self, now: Now, action: ActionId, report: Report, out: &mut Output) {
         match self.purposes.remove(&action) {
-            Some(Purpose::Offer(id)) => self.offer_reported(now, id, action, report, out),
+            Some(Purpose::Offer(id)) => self.offer_reported(now, id, report, out),
             Some(Purpose::Request(id)) => self.request_reported(now, id, report, out),
             Some(Purpose::Reversal(id, stan)) => self.reversal_reported(now, id, stan, report, out),
             None => {}

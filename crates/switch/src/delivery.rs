@@ -13,13 +13,10 @@ use crate::record::Record;
 use crate::request::answered;
 
 impl Switch {
-    /// The shell says what became of the newest answer. The report of an older one says nothing.
-    pub(crate) fn offer_reported(&mut self, now: Now, id: MovementId, action: ActionId, report: Report, out: &mut Output) {
-        let Some(live) = self.live.get_mut(&id) else { return };
-        if live.offered.is_none_or(|(newest, _)| newest != action) {
-            return;
-        }
-        live.offered = None;
+    /// The shell says what became of the newest answer.
+    pub(crate) fn offer_reported(&mut self, now: Now, id: MovementId, report: Report, out: &mut Output) {
+        // An older answer's report does not come here: its purpose went when it was withdrawn.
+        self.live(id).offered = None;
         if self.movement(id).is_none_or(|movement| movement.state != StateKind::AwaitingDelivery) {
             return;
         }

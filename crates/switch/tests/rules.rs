@@ -707,6 +707,10 @@ fn d12_a_reversal_that_differs_is_for_a_person() {
     // An older one on STAN and amount alone.
     check(&format!("{live}pass 600000\nreverse 1 1000 > terminal 0410 00\nstate 1 needs_operator"));
     check(&format!("{live}pass 600000\nreverse 1 1000 rrn > issuer 0420 1000 4000; terminal 0410 00"));
+    // A hold and a debit under one STAN, and nothing says which is meant.
+    let both = format!("{live}auth 1 1000 > issuer 0100 1000\nanswer 00 > terminal 0110 00\n");
+    check(&format!("{both}reverse 1 1000 bare > terminal 0410 00\nstate 1 needs_operator\ndoubt 1"));
+    check(&format!("{both}reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\ndoubt 1"));
     // DE90 names another time: another transaction.
     check(&format!("{live}reverse 1 1000 oldtime > terminal 0410 00\nstate 1 awaiting_confirmation"));
     // A right reversal after a wrong one still undoes it (D8).
