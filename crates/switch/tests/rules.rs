@@ -79,6 +79,7 @@ fn m1_the_request_carries_the_switchs_numbers_and_the_terminals_fields() {
     assert_eq!(request.text(11), Some("000001"), "the link's STAN, not the terminal's");
     assert_eq!(request.text(37), Some("632610000001"), "YDDD, partition, counter");
     assert_eq!((request.has(35), request.has(52)), (true, true), "what is not stored still travels");
+    assert!(!request.has(64), "a MAC ends at the leg that it was made for");
     assert_eq!(request.text(41), Some("TERM0001"));
     assert!(matches!(&world.records()[1].record, Record::Intent { movement } if movement.sent_as.stan.get() == 1));
 }

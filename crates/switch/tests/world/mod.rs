@@ -216,6 +216,7 @@ impl World {
         message.set(35, b"4111111111111111=29122010000000000000");
         message.set(49, b"156");
         message.set(52, &[7; 8]);
+        message.set(64, &[8; 8]);
         self.terminal_sends(message, words, Some(card(card_number)));
     }
 
