@@ -361,3 +361,17 @@ fn k2_a_handed_mark_waits_for_company_and_not_for_ever() {
     assert!(storage.operations() > before);
     assert!(world.partition.quiet());
 }
+
+#[test]
+fn section_10_every_life_seals_under_an_epoch_of_its_own() {
+    let keys = Keyring::new();
+    let mut storage = MemStorage::new([1; 16]);
+    let mut nonces = BTreeSet::new();
+    for life in 1..=3 {
+        let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+        world.terminal(b"0200", life, &[]);
+        nonces.extend(world.partition.view().movements().map(|movement| movement.card.unwrap().sealed.nonce));
+        storage = storage.kill();
+    }
+    assert_eq!(nonces.len(), 3, "no nonce is used twice with one key");
+}

@@ -859,6 +859,27 @@ fn links_sign_on_echo_and_are_given_up_when_they_do_not_answer() {
 }
 
 #[test]
+fn what_memory_holds_is_not_overwritten_by_what_a_look_up_finds() {
+    let mut config = config();
+    config.dedup_keys = 1;
+    let mut world = World::new(config);
+    world.run(
+        "sale 1 1000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         pass 1300000
+         sale 2 1000 time 073000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         sale 1 700 time 073000 > issuer 0200 700
+         movements 2
+         reverse 1 1000 de7 1122070000 > find
+         found > terminal 0410 00
+         state 1 awaiting_issuer",
+    );
+    let recalled = world.records().iter().filter(|entry| matches!(entry.record, Record::Recalled { .. })).count();
+    assert_eq!(recalled, 1, "only what memory had let go");
+}
+
+#[test]
 fn look_ups_bring_back_what_memory_let_go() {
     let small = |config: &mut Config| config.dedup_keys = 1;
     let let_go = "sale 1 1000 > issuer 0200 1000
