@@ -180,12 +180,13 @@ fn announce(settings: &Settings, terminals: &TcpListener, metrics: &StdTcpListen
     let (terminals, metrics) = addresses().map_err(|error: std::io::Error| Failure::new(Exit::Bind, error))?;
     tracing::info!(address = %terminals, certificates = settings.registry.len(), "listening for terminals");
     tracing::info!(address = %metrics, "listening for metrics");
-    tracing::info!(socket = %settings.admin.display(), "listening for admin");
+    let admin = std::path::absolute(&settings.admin).map_err(|error| Failure::new(Exit::Bind, error))?;
+    tracing::info!(socket = %admin.display(), "listening for admin");
     let Some(file) = &settings.listen.addresses_file else { return Ok(()) };
     let text = serde_json::json!({
         "terminals": terminals.to_string(),
         "metrics": metrics.to_string(),
-        "admin": settings.admin,
+        "admin": admin,
     });
     // Whole or not at all: somebody is waiting for the file to appear.
     let part = file.with_extension("part");

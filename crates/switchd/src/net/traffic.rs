@@ -321,6 +321,8 @@ impl Reading {
             match ready!(Pin::new(&mut traffic.stream).poll_read(cx, &mut buf)) {
                 Ok(()) if buf.filled().is_empty() => return Poll::Ready(End::PeerClosed),
                 Ok(()) => self.filled += buf.filled().len(),
+                // Without TLS's farewell: many terminals just close.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(End::PeerClosed),
                 Err(error) => return Poll::Ready(End::Broken(error.kind())),
             }
             if let Err(end) = self.take_frames(traffic, handler) {

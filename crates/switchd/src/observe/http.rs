@@ -16,7 +16,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::admin;
 use super::health::Health;
@@ -24,6 +25,9 @@ use crate::shell::engine::Event;
 
 /// Histograms keep their samples until they are summed up; this is how often.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a scrape waits for fresh gauges.
+const REFRESH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the thread serves.
 pub(crate) struct Served {
@@ -64,28 +68,44 @@ async fn serve(served: Served) -> io::Result<()> {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state((served.recorder, served.health));
+        .with_state(Arc::new(Shared { recorder: served.recorder, health: served.health, engine: served.engine.clone() }));
     let metrics = axum::serve(TcpListener::from_std(served.metrics)?, router);
     let admin = admin::serve(served.admin, served.engine);
     tokio::try_join!(async { metrics.await }, admin)?;
     Ok(())
 }
 
-type Shared = State<(PrometheusHandle, Arc<Health>)>;
-
-async fn metrics(State((recorder, _)): Shared) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render())
+struct Shared {
+    recorder: PrometheusHandle,
+    health: Arc<Health>,
+    engine: mpsc::UnboundedSender<Event>,
 }
 
-async fn healthz(State((_, health)): Shared) -> (StatusCode, String) {
-    match health.dead() {
+impl Shared {
+    /// Has the engine set the gauges and the readiness; one that is stuck leaves them as they were.
+    async fn refresh(&self) {
+        let (reply, set) = oneshot::channel();
+        if self.engine.send(Event::Refresh(reply)).is_ok() {
+            let _ = timeout(REFRESH_PATIENCE, set).await;
+        }
+    }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    shared.refresh().await;
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.recorder.render())
+}
+
+async fn healthz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
+    match shared.health.dead() {
         None => (StatusCode::OK, "alive\n".to_owned()),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
 
-async fn readyz(State((_, health)): Shared) -> (StatusCode, String) {
-    let reasons = health.not_ready();
+async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
+    shared.refresh().await;
+    let reasons = shared.health.not_ready();
     if reasons.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use journal::FsStorage;
 use partition::{CheckpointDone, Commit, Committed, Partition};
 use switch::{Action, Admission, Input};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Shell;
 use super::dispatch;
@@ -31,6 +31,8 @@ pub(crate) enum Event {
     Checkpointed(CheckpointDone),
     /// Somebody asks on the admin socket.
     Ask(Question),
+    /// Somebody is about to read the gauges: they are set before the answer.
+    Refresh(oneshot::Sender<()>),
     /// The process was told to stop.
     Stop,
 }
@@ -139,6 +141,10 @@ impl Engine {
                 Err(error) => tracing::error!(%error, "no checkpoint; the next start takes longer"),
             },
             Event::Ask(question) => question.answer(self.partition.view()),
+            Event::Refresh(reply) => {
+                self.tick(clock::now().wall_ms);
+                let _ = reply.send(());
+            }
             Event::Stop => self.stop(),
         }
         Ok(())
