@@ -578,7 +578,7 @@ fn mark(movement: &Movement) -> Mark {
     }
 }
 
-/// How long ago the terminal made this message, by its own word: DE12 + DE13, and DE7.
+/// How long ago the terminal made this message, by its own word: DE12 + DE13, or DE7 where they are absent.
 fn own_age_ms(now: Now, message: &Fields, group: &Group) -> Option<u64> {
     let offset_ms = i64::from(group.utc_offset_minutes) * 60_000;
     let local = local_time(message).and_then(|time_date| {
@@ -588,8 +588,8 @@ fn own_age_ms(now: Now, message: &Fields, group: &Group) -> Option<u64> {
         calendar::age_ms(now.wall_ms.saturating_add_signed(offset_ms), &month_first)
     });
     let transmitted =
-        message.get(7).and_then(|digits| digits.try_into().ok()).and_then(|digits| calendar::age_ms(now.wall_ms, digits));
-    local.max(transmitted)
+        || message.get(7).and_then(|digits| digits.try_into().ok()).and_then(|digits| calendar::age_ms(now.wall_ms, digits));
+    local.or_else(transmitted)
 }
 
 #[cfg(test)]
