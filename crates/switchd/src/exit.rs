@@ -64,7 +64,9 @@ impl Exit {
             Exit::JournalLocked => (20, "journal-locked", "another process serves this journal; do not start a second"),
             Exit::JournalDamaged => (21, "journal-damaged", "do not delete anything; the message names file and offset"),
             Exit::JournalStorage => (22, "journal-storage", "look at the disk, then start again"),
-            Exit::JournalPoisoned => (23, "journal-poisoned", "a commit failed; look at the disk, then start again: it recovers"),
+            Exit::JournalPoisoned => {
+                (23, "journal-poisoned", "a commit failed; look at the disk, then start again: it recovers")
+            }
             Exit::DrainCut => (30, "drain-cut", "stopped with work open; the next start takes it up"),
         }
     }

@@ -10,7 +10,8 @@ pub(crate) fn install() {
     panic::set_hook(Box::new(|info| {
         // Our own messages carry no message bytes, so the text of a panic may be logged.
         let place = info.location().map_or_else(String::new, ToString::to_string);
-        let reason = info.payload_as_str().unwrap_or("no reason given");
+        let text = info.payload().downcast_ref::<&str>().copied();
+        let reason = text.or(info.payload().downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given");
         tracing::error!(place, reason, "broken invariant, stopping");
         eprintln!("switchd: broken invariant at {place}: {reason}");
         process::abort();

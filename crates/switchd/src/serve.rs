@@ -45,8 +45,8 @@ pub(crate) fn prepare(file: &Path) -> Result<Prepared, Problems> {
     let settings = config::load(file)?;
     let mut problems = Vec::new();
     let mut wrong = |text: String| problems.push(Problem { file: file.to_owned(), line: None, text });
-    let keys = Keys::read(&settings.journal.keys)
-        .map_err(|error| wrong(format!("{}: {error}", settings.journal.keys.display())));
+    let keys =
+        Keys::read(&settings.journal.keys).map_err(|error| wrong(format!("{}: {error}", settings.journal.keys.display())));
     let terminals = tls::server(&settings.listen).map_err(|error| wrong(error.to_string()));
     let mut links = BTreeMap::new();
     for (number, link) in &settings.links {
@@ -82,6 +82,7 @@ pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
 async fn run(prepared: Prepared) -> Result<Exit, Failure> {
     let Prepared { settings, keys, terminals, links } = prepared;
     let partition = open(&settings, keys)?;
+    forget_addresses(&settings);
     let recorder = meters::install();
     let health = Arc::new(Health::new());
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -172,6 +173,14 @@ fn bind_metrics(address: SocketAddr) -> Result<StdTcpListener, Failure> {
         std::io::Result::Ok(listener)
     };
     bind().with_context(|| format!("cannot bind {address} for metrics")).map_err(|error| Failure::new(Exit::Bind, error))
+}
+
+/// What an earlier process wrote must not be taken for ours.
+fn forget_addresses(settings: &Settings) {
+    if let Some(file) = &settings.listen.addresses_file {
+        // It is not there at the first start; if it cannot be removed, it cannot be written either, and that is said.
+        let _ = fs::remove_file(file);
+    }
 }
 
 /// Says where it listens: in the log, and in the file for programs that start the daemon.

@@ -72,8 +72,8 @@ pub(crate) fn client(tls: &LinkTls) -> Result<(Arc<ClientConfig>, ServerName<'st
             .map_err(|source| TlsError::Rustls { file: certificate.clone(), source })?,
         None => builder.with_no_client_auth(),
     };
-    let name = ServerName::try_from(tls.server_name.clone())
-        .map_err(|error| TlsError::Name(tls.server_name.clone(), error))?;
+    let name =
+        ServerName::try_from(tls.server_name.clone()).map_err(|error| TlsError::Name(tls.server_name.clone(), error))?;
     Ok((Arc::new(config), name))
 }
 

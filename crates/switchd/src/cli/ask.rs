@@ -121,7 +121,12 @@ fn print_movement(m: &MovementJson) {
     println!("answer     {}, approval {}, evidence {}", or_none(&m.code), or_none(&m.approval), m.evidence);
     println!("link       {}, STAN {}", m.link, m.link_stan);
     if let Some(obligation) = &m.obligation {
-        println!("reversal   promised by {}, reason {}, last refused {}", obligation.rule, obligation.reason, or_none(&obligation.refused));
+        println!(
+            "reversal   promised by {}, reason {}, last refused {}",
+            obligation.rule,
+            obligation.reason,
+            or_none(&obligation.refused)
+        );
     }
 }
 

@@ -115,7 +115,11 @@ impl<'s, 't> Section<'s, 't> {
         let table = value.and_then(|value| match value.get_ref() {
             DeValue::Table(table) => Some(table),
             other => {
-                self.wrong(Some(value.span().start), key, &format!("is of type {}, needs to be a table: [{key}]", other.type_str()));
+                self.wrong(
+                    Some(value.span().start),
+                    key,
+                    &format!("is of type {}, needs to be a table: [{key}]", other.type_str()),
+                );
                 None
             }
         });
@@ -156,7 +160,11 @@ impl<'s, 't> Section<'s, 't> {
         match value.get_ref() {
             DeValue::String(text) => Some(text.as_ref()),
             other => {
-                self.wrong(Some(value.span().start), key, &format!("is of type {}, needs to be text in quotes", other.type_str()));
+                self.wrong(
+                    Some(value.span().start),
+                    key,
+                    &format!("is of type {}, needs to be text in quotes", other.type_str()),
+                );
                 None
             }
         }
@@ -380,10 +388,8 @@ impl<'s, 't> Section<'s, 't> {
 
 /// `; did you mean "…"?` with the nearest known word, or nothing when none is near.
 fn did_you_mean(word: &str, known: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let nearest =
+        known.iter().map(|candidate| (strsim::jaro_winkler(word, candidate), candidate)).max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
         Some((likeness, candidate)) if likeness > 0.7 => format!("; did you mean {candidate:?}?"),
         Some(_) | None => String::new(),

@@ -103,11 +103,7 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// Reads a registry file.
-pub(super) fn read(
-    file: &Path,
-    text: &str,
-    groups: &BTreeMap<GroupNo, GroupSettings>,
-) -> Result<Registry, Problems> {
+pub(super) fn read(file: &Path, text: &str, groups: &BTreeMap<GroupNo, GroupSettings>) -> Result<Registry, Problems> {
     let source = Source::new(file, text);
     let table = source.parse();
     let root = Section::root(&source, &table);
@@ -211,8 +207,7 @@ mod tests {
     }
 
     fn groups() -> BTreeMap<GroupNo, GroupSettings> {
-        let settings =
-            GroupSettings { dialect: &iso8583::table::ISO87_ASCII, terminal_response_timeout_ms: 30_000 };
+        let settings = GroupSettings { dialect: &iso8583::table::ISO87_ASCII, terminal_response_timeout_ms: 30_000 };
         BTreeMap::from([(GroupNo(1), settings)])
     }
 
@@ -248,7 +243,10 @@ mod tests {
         refused("[[terminal]]\nsubject = \"a\"\nallow = \"T1\"\ngroup = 1\n", &["allow holds \"T1\""]);
         refused("[[terminal]]\nallow = \"T1/M1\"\ngroup = 1\n", &["needs either certificate"]);
         refused("[[terminal]]\ncertificate = \"12\"\nallow = \"T1/M1\"\ngroup = 1\n", &["64 hex digits"]);
-        refused("[[terminal]]\nsubjct = \"a\"\nsubject = \"a\"\nallow = \"T/M\"\ngroup = 1\n", &["did you mean \"subject\"?"]);
+        refused(
+            "[[terminal]]\nsubjct = \"a\"\nsubject = \"a\"\nallow = \"T/M\"\ngroup = 1\n",
+            &["did you mean \"subject\"?"],
+        );
         let twice = "[[terminal]]\nsubject = \"a\"\nallow = \"T1/M1\"\ngroup = 1\n".repeat(2);
         refused(&twice, &["another [[terminal]]"]);
     }

@@ -189,8 +189,7 @@ fn link_rules(s: &Section<'_, '_>) -> switch::Link {
 /// The usual code table with what this link reads differently.
 fn codes(s: &Section<'_, '_>) -> CodeTable {
     let mut table = CodeTable::default();
-    let lists =
-        [("codes_moved", Money::Moved), ("codes_not_moved", Money::NotMoved), ("codes_unknown", Money::Unknown)];
+    let lists = [("codes_moved", Money::Moved), ("codes_not_moved", Money::NotMoved), ("codes_unknown", Money::Unknown)];
     let mut seen = BTreeMap::new();
     for (key, money) in lists {
         for code in code_list(s, key) {

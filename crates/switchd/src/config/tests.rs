@@ -90,13 +90,25 @@ fn unknown_keys_get_the_nearest_known_one() {
 
 #[test]
 fn types_are_checked() {
-    check("number = 1\nname = \"counter", "number = \"1\"\nname = \"counter", &["[[group]] number is of type string, needs to be a whole number"]);
+    check(
+        "number = 1\nname = \"counter",
+        "number = \"1\"\nname = \"counter",
+        &["[[group]] number is of type string, needs to be a whole number"],
+    );
     check("name = \"first bank\"", "name = 1", &["[[issuer]] name is of type integer, needs to be text in quotes"]);
     check("#sign_on = true", "sign_on = \"yes\"", &["[[link]] sign_on is of type string, needs to be true or false"]);
     check("#response_timeout = \"15s\"", "response_timeout = 15", &["[[link]] response_timeout needs to be a duration"]);
     check("#frame_max = \"8KiB\"", "frame_max = \"8KB\"", &["[limits] frame_max needs to be a size"]);
-    check("\"127.0.0.1:9583\"", "\"localhost\"", &["[metrics] address is \"localhost\", needs to be an IP address and port"]);
-    check("#format = \"text\"", "format = \"jsn\"", &["format is \"jsn\", needs to be one of text, json; did you mean \"json\"?"]);
+    check(
+        "\"127.0.0.1:9583\"",
+        "\"localhost\"",
+        &["[metrics] address is \"localhost\", needs to be an IP address and port"],
+    );
+    check(
+        "#format = \"text\"",
+        "format = \"jsn\"",
+        &["format is \"jsn\", needs to be one of text, json; did you mean \"json\"?"],
+    );
     check("\"127.0.0.1:8590\"", "\"bank\"", &["[[link]] address needs to be a host and a port"]);
     check("#codes_moved = []", "codes_moved = [\"0\"]", &["[[link]] codes_moved holds \"0\""]);
     check("#reversal_retry = [\"1s\"", "reversal_retry = [\"1\"", &["reversal_retry holds \"1\""]);
@@ -120,17 +132,29 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn relations_are_checked() {
-    check("#response_timeout = \"15s\"", "response_timeout = \"30s\"", &[
-        "response_timeout (30s) must be shorter than terminal_response_timeout (30s) of group 1 (T1)",
-        "drain_timeout (30s) must be longer than response_timeout (30s)",
-    ]);
+    check(
+        "#response_timeout = \"15s\"",
+        "response_timeout = \"30s\"",
+        &[
+            "response_timeout (30s) must be shorter than terminal_response_timeout (30s) of group 1 (T1)",
+            "drain_timeout (30s) must be longer than response_timeout (30s)",
+        ],
+    );
     check("#tcp_user_timeout = \"20s\"", "tcp_user_timeout = \"30s\"", &["shorter than original_horizon (30s) (R3)"]);
     check("#idle_timeout = \"5min\"", "idle_timeout = \"30s\"", &["idle_timeout (30s) must be longer"]);
     check("#backoff_min = \"500ms\"", "backoff_min = \"31s\"", &["backoff_min must not be longer"]);
     check("prefix = \"\"\nissuer = 1", "prefix = \"\"\nissuer = 2", &["leads to issuer 2"]);
     check("#tls = true", "tls = false", &["tls is false, but"]);
-    check("[[route]]", "[[route]]\nprefix = \"4\"\nissuer = 1\n[[route]]\nprefix = \"4\"\nissuer = 1\n[[route]]", &["\"4\" is used by another [[route]]"]);
-    check("#codes_moved = []\n#codes_not_moved = []", "codes_moved = [\"00\"]\ncodes_not_moved = [\"00\"]", &["codes_not_moved holds 00, which codes_moved holds too"]);
+    check(
+        "[[route]]",
+        "[[route]]\nprefix = \"4\"\nissuer = 1\n[[route]]\nprefix = \"4\"\nissuer = 1\n[[route]]",
+        &["\"4\" is used by another [[route]]"],
+    );
+    check(
+        "#codes_moved = []\n#codes_not_moved = []",
+        "codes_moved = [\"00\"]\ncodes_not_moved = [\"00\"]",
+        &["codes_not_moved holds 00, which codes_moved holds too"],
+    );
 }
 
 #[test]

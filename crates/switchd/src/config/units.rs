@@ -8,8 +8,7 @@ pub(crate) const DURATION: &str = "a duration such as \"500ms\", \"15s\", \"10mi
 /// What a size looks like, for errors.
 pub(crate) const SIZE: &str = "a size such as \"512B\", \"64KiB\", \"8MiB\" or \"1GiB\"";
 
-const DURATION_UNITS: &[(&str, u64)] =
-    &[("ms", 1), ("s", 1_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const DURATION_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 const SIZE_UNITS: &[(&str, u64)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 

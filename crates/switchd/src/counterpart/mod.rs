@@ -44,7 +44,17 @@ fn failure(error: NetError) -> Failure {
     let exit = match &error {
         NetError::Listen { .. } => Exit::Bind,
         NetError::Pem { .. } | NetError::Tls(_) | NetError::Verifier(_) | NetError::UnknownDialect(_) => Exit::Config,
-        _ => Exit::Failed,
+        NetError::Connect { .. }
+        | NetError::Io(_)
+        | NetError::ServerName(_)
+        | NetError::Parse(_)
+        | NetError::TooLong(_)
+        | NetError::Assemble(_)
+        | NetError::JournalFile { .. }
+        | NetError::JournalLine { .. }
+        | NetError::Refused(_)
+        | NetError::Deadline(_)
+        | NetError::Http(_) => Exit::Failed,
     };
     Failure::new(exit, error)
 }

@@ -6,3 +6,6 @@ pub(crate) mod counting;
 pub(crate) mod outgoing;
 pub(crate) mod socket;
 pub(crate) mod traffic;
+
+#[cfg(test)]
+mod tests;

@@ -237,6 +237,8 @@ where
 /// Carries out what the shell ordered.
 fn obey<S>(traffic: &Traffic<S>) -> Option<End> {
     match traffic.line.order.get()? {
+        // What waits may leave first; the shell does not wait for ever.
+        Order::Close(End::Stopping) if traffic.line.out.borrow().backlog() > 0 => None,
         Order::Close(end) => Some(end),
         Order::ResetIfUnacknowledged => {
             traffic.line.order.set(None);
@@ -312,6 +314,7 @@ impl Reading {
     {
         for _ in 0..READS_PER_TURN {
             if !handler.has_room(cx) {
+                self.excuse();
                 return Poll::Pending;
             }
             if self.filled == self.inbox.len() {
@@ -331,6 +334,12 @@ impl Reading {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// It is we who do not read: the peer's time begins again.
+    fn excuse(&mut self) {
+        self.last_heard = Instant::now();
+        self.frame_begun = self.frame_begun.map(|_| self.last_heard);
     }
 
     fn take_frames<S, H: Handler>(&mut self, traffic: &Traffic<S>, handler: &mut H) -> Result<(), End> {
@@ -386,11 +395,8 @@ impl Reading {
         if let Some(begun) = self.frame_begun {
             return Some((begun + self.timeouts.frame, End::SlowFrame));
         }
-        let (patience, end) = if self.heard {
-            (self.timeouts.idle, End::Idle)
-        } else {
-            (self.timeouts.first_message, End::NoFirstMessage)
-        };
+        let (patience, end) =
+            if self.heard { (self.timeouts.idle, End::Idle) } else { (self.timeouts.first_message, End::NoFirstMessage) };
         patience.map(|patience| (self.last_heard + patience, end))
     }
 

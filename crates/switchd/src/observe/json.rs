@@ -127,14 +127,7 @@ pub(crate) fn movement(m: &Movement) -> MovementJson {
 /// An entry as it is shown, with the RRN of its movement.
 pub(crate) fn exception(e: &Exception, rrn: Option<String>) -> ExceptionJson {
     let (terminal, merchant) = parts(&e.terminal);
-    ExceptionJson {
-        rule: e.rule.name().to_owned(),
-        terminal,
-        merchant,
-        stan: e.stan.to_string(),
-        rrn,
-        at_ms: e.wall_ms,
-    }
+    ExceptionJson { rule: e.rule.name().to_owned(), terminal, merchant, stan: e.stan.to_string(), rrn, at_ms: e.wall_ms }
 }
 
 /// DE41 and DE42 without padding.

@@ -48,7 +48,10 @@ fn describe() {
     describe_counter!("switchd_answers_total", "Answers to terminals by MTI of the request and response code");
     describe_histogram!("switchd_answer_seconds", "From a terminal's message to the decision to answer it");
     describe_histogram!("switchd_answer_issuer_seconds", "The part of it spent waiting for the issuer");
-    describe_histogram!("switchd_answer_journal_seconds", "From a decision's commit group being closed to its being durable");
+    describe_histogram!(
+        "switchd_answer_journal_seconds",
+        "From a decision's commit group being closed to its being durable"
+    );
     describe_gauge!("switchd_in_doubt", "Movements in doubt, all of them; must return to zero");
     describe_gauge!("switchd_in_doubt_movements", "Movements in doubt by state and issuer");
     describe_gauge!("switchd_in_doubt_amount_minor", "Their amount in minor units");
@@ -161,9 +164,7 @@ impl Meters {
     /// A terminal's message was answered.
     pub(crate) fn answered(&self, mti: Mti, code: ResponseCode) {
         let label = KNOWN_MTIS.iter().find(|known| **known == mti.as_str()).copied().unwrap_or("other");
-        let make = |key: &(&'static str, ResponseCode)| {
-            counter!("switchd_answers_total", "mti" => key.0, "code" => key.1.to_string())
-        };
+        let make = |key: &(&'static str, ResponseCode)| counter!("switchd_answers_total", "mti" => key.0, "code" => key.1.to_string());
         self.answers.get((label, code), make).increment(1);
     }
 
@@ -177,9 +178,7 @@ impl Meters {
 
     /// A promise to reverse was recorded.
     pub(crate) fn obligation_recorded(&self, issuer: IssuerNo, rule: &'static str) {
-        let make = |key: &(IssuerNo, &'static str)| {
-            counter!("switchd_obligations_recorded_total", "issuer" => key.0.0.to_string(), "rule" => key.1)
-        };
+        let make = |key: &(IssuerNo, &'static str)| counter!("switchd_obligations_recorded_total", "issuer" => key.0.0.to_string(), "rule" => key.1);
         self.obligations_recorded.get((issuer, rule), make).increment(1);
     }
 

@@ -124,9 +124,10 @@ impl Engine {
 
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let due = self.partition.next_timeout().map(|uptime_ms| {
-            now + Duration::from_millis(uptime_ms.saturating_sub(clock::now().uptime_ms))
-        });
+        let due = self
+            .partition
+            .next_timeout()
+            .map(|uptime_ms| now + Duration::from_millis(uptime_ms.saturating_sub(clock::now().uptime_ms)));
         due.map_or(self.next_tick, |due| due.min(self.next_tick))
     }
 

@@ -125,8 +125,7 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
     socket: fn(&S) -> &TcpStream,
 ) -> End {
     let limits = &host.shell.settings.limits;
-    let timeouts =
-        Timeouts { first_message: None, frame: Duration::from_millis(limits.frame_timeout_ms), idle: None };
+    let timeouts = Timeouts { first_message: None, frame: Duration::from_millis(limits.frame_timeout_ms), idle: None };
     let (frame_max, backlog_max) = (limits.frame_max, limits.write_backlog_max);
     traffic::run(Traffic { stream, socket, taken, plain, line, frame_max, backlog_max, timeouts }, host).await
 }

@@ -198,8 +198,7 @@ impl Terminal<'_> {
             }
             Some(Err(())) => self.refuse(&message, ResponseCode::FORMAT_ERROR),
             Some(Ok(_)) | None => {
-                let input =
-                    Input::Terminal { conn: self.conn, group: self.entry.group, message, card: None };
+                let input = Input::Terminal { conn: self.conn, group: self.entry.group, message, card: None };
                 self.shell.mailbox.push(input);
                 Ok(())
             }
