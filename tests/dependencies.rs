@@ -1,0 +1,148 @@
+//! The table of docs/ARCHITECTURE.md: who may depend on whom, and what a production build has in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// What a crate may depend on of ours. `switchd` is last: nothing depends on it.
+const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
+    ("iso8583", &[]),
+    ("switch", &["iso8583"]),
+    ("journal", &[]),
+    // `iso8583` for the values that pass through it, as `switch` has them.
+    ("partition", &["switch", "journal", "iso8583"]),
+    ("counterparts", &["iso8583"]),
+    ("sim", &["iso8583", "switch", "journal", "partition", "counterparts"]),
+    ("switchd", &["iso8583", "switch", "journal", "partition", "counterparts"]),
+];
+
+/// Not even their tests may know each other.
+const STRANGERS: [(&str, &str); 2] = [("switch", "journal"), ("journal", "switch")];
+
+fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.canonicalize().expect("the workspace is where it was built")
+}
+
+fn cargo(args: &[&str]) -> Output {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo).args(args).current_dir(root()).output().expect("cargo starts");
+    assert!(output.status.success(), "cargo {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn tree(args: &[&str]) -> BTreeSet<String> {
+    let output = cargo(&[&["tree", "--locked", "--offline", "--prefix", "none", "--format", "{p}"], args].concat());
+    let text = String::from_utf8(output.stdout).expect("cargo writes text");
+    text.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
+}
+
+/// Our crates, and for each its dependencies as cargo tells them.
+fn ours() -> BTreeMap<String, Vec<Value>> {
+    let output = cargo(&["metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"]);
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    let packages = metadata["packages"].as_array().expect("it lists packages");
+    let named = |package: &Value| {
+        let dependencies = package["dependencies"].as_array().expect("it lists dependencies").clone();
+        (package["name"].as_str().expect("a package has a name").to_owned(), dependencies)
+    };
+    packages.iter().map(named).collect()
+}
+
+fn name(dependency: &Value) -> &str {
+    dependency["name"].as_str().expect("a dependency has a name")
+}
+
+/// `None` for a normal dependency, else `dev` or `build`.
+fn kind(dependency: &Value) -> Option<&str> {
+    dependency["kind"].as_str()
+}
+
+#[test]
+fn who_depends_on_whom() {
+    let ours = ours();
+    let mut wrong = Vec::new();
+    for (package, dependencies) in &ours {
+        let Some((_, allowed)) = MAY_DEPEND_ON.iter().find(|(name, _)| name == package) else {
+            wrong.push(format!("{package} is not in the table"));
+            continue;
+        };
+        for dependency in dependencies.iter().filter(|dependency| ours.contains_key(name(dependency))) {
+            let other = name(dependency);
+            if kind(dependency) != Some("dev") && !allowed.contains(&other) {
+                wrong.push(format!("{package} must not depend on {other}"));
+            }
+            if other == "switchd" {
+                wrong.push(format!("{package} must not depend on switchd, not even in its tests"));
+            }
+            if STRANGERS.contains(&(package.as_str(), other)) {
+                wrong.push(format!("{package} must not know {other}, not even in its tests"));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(ours.contains_key("switchd") && ours.contains_key("switch"), "the table was held against something");
+}
+
+/// The core cannot reach clock, disk, socket or randomness: it has no `std`, and nothing but `iso8583`, which has none either.
+#[test]
+fn the_core_has_no_std_and_one_dependency() {
+    let ours = ours();
+    let normal = ours["switch"].iter().filter(|dependency| kind(dependency) != Some("dev"));
+    assert_eq!(normal.map(name).collect::<Vec<_>>(), ["iso8583"]);
+    for package in ["switch", "iso8583"] {
+        let lib = std::fs::read_to_string(root().join(format!("crates/{package}/src/lib.rs"))).expect("it has a lib.rs");
+        assert!(lib.lines().any(|line| line == "#![no_std]"), "{package} is no_std");
+        let mut lines = lib.lines().peekable();
+        while let Some(line) = lines.next() {
+            let for_tests = line == "#[cfg(test)]";
+            let names_std = lines.peek().is_some_and(|next| next.trim_end_matches(';').ends_with("extern crate std"));
+            assert!(for_tests || !names_std, "{package} takes std in by {line:?}");
+        }
+    }
+    // All that is below the core: `iso8583`, its errors, its wiping of memory.
+    let below = tree(&["-p", "switch", "-e", "normal,build,no-proc-macro"]);
+    let below: Vec<_> = below.iter().map(String::as_str).collect();
+    assert_eq!(below, ["iso8583", "switch", "thiserror", "zeroize"]);
+}
+
+#[test]
+fn counterparts_come_by_the_default_feature_only() {
+    let ours = ours();
+    let to_counterparts: Vec<_> = ours["switchd"].iter().filter(|dependency| name(dependency) == "counterparts").collect();
+    let [dependency] = to_counterparts[..] else { panic!("switchd names counterparts once: {to_counterparts:?}") };
+    assert_eq!((kind(dependency), &dependency["optional"]), (None, &Value::Bool(true)));
+    assert!(tree(&["-p", "switchd", "-e", "normal"]).contains("counterparts"), "the default build has them");
+    let production = tree(&["-p", "switchd", "-e", "normal,build", "--no-default-features"]);
+    for name in ["counterparts", "indicatif", "tempfile"] {
+        assert!(!production.contains(name), "{name} is in the production build");
+    }
+    assert!(production.contains("switchd") && production.contains("partition"), "the tree was read");
+}
+
+/// The production build is built, and its executable knows no mock issuer, no terminal and no demonstration.
+#[test]
+fn the_production_build_has_no_counterpart() {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("production");
+    let target = target.to_str().expect("the path is text");
+    let args = ["build", "-p", "switchd", "--bin", "switchd", "--no-default-features", "--locked", "--offline"];
+    cargo(&[&args[..], &["--target-dir", target]].concat());
+    let help = |executable: &Path| {
+        let output = Command::new(executable).arg("--help").output().expect("it starts");
+        String::from_utf8(output.stdout).expect("help is text")
+    };
+    let commands = |help: &str| {
+        help.lines()
+            .filter_map(|line| line.strip_prefix("  ")?.split(' ').next().map(str::to_owned))
+            .collect::<BTreeSet<_>>()
+    };
+    let production = commands(&help(&Path::new(target).join("debug/switchd")));
+    let usual = commands(&help(Path::new(crate::support::daemon::SWITCHD)));
+    for command in ["mock-issuer", "terminal", "demo"] {
+        assert!(!production.contains(command), "{command} is in the production build");
+        assert!(usual.contains(command), "{command} is not in the usual build, so this test looks for the wrong name");
+    }
+    assert!(production.contains("serve"), "{production:?}");
+}

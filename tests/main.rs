@@ -1,0 +1,28 @@
+//! End to end: the real daemon as a process, real TLS, real files, a mock issuer or a scripted host behind it.
+//!
+//! One file per promise; each names the rule that it keeps. Rules have their tables of cases in the crates: here is only
+//! what needs sockets, a disk and a process. Invariant: nothing waits by sleeping; every wait is for a condition, has a
+//! deadline, and fails with the end of the daemon's log.
+
+mod support;
+
+mod approval;
+mod bad_answers;
+mod certificate;
+mod configuration;
+mod crash;
+mod decline;
+mod dependencies;
+mod drain;
+mod issuer_down;
+mod kill_loop;
+mod late_answer;
+mod leak;
+mod link_cut;
+mod repeat;
+mod restart;
+mod reversal_ignored;
+mod second_process;
+mod terminal_reversal;
+mod timeout_reversal;
+mod undeliverable;

@@ -1,0 +1,235 @@
+//! The daemon as a process: started, asked, stopped, killed, each by its own process id.
+//!
+//! Invariant: a daemon does not outlive its test, and a test that fails shows the end of its log.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::wait::{until, within};
+
+/// The executable under test.
+pub(crate) const SWITCHD: &str = env!("CARGO_BIN_EXE_switchd");
+
+/// How many lines of its log a failed test shows.
+const LOG_LINES_SHOWN: usize = 60;
+
+/// A movement as `switchd tx --json` shows it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Tx {
+    pub(crate) rrn: String,
+    pub(crate) terminal: String,
+    pub(crate) merchant: String,
+    pub(crate) stan: String,
+    pub(crate) class: String,
+    pub(crate) state: String,
+    pub(crate) in_doubt: bool,
+    pub(crate) amount: u64,
+    pub(crate) currency: String,
+    pub(crate) net: i64,
+    pub(crate) cause: Option<String>,
+    pub(crate) evidence: String,
+    pub(crate) link: String,
+    pub(crate) code: Option<String>,
+    pub(crate) approval: Option<String>,
+}
+
+/// An entry for a person as `switchd doubt --json` shows it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Exception {
+    pub(crate) rule: String,
+    pub(crate) terminal: String,
+    pub(crate) stan: String,
+}
+
+/// What `switchd doubt --json` shows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Doubt {
+    pub(crate) in_doubt: usize,
+    pub(crate) movements: Vec<Tx>,
+    pub(crate) exceptions: Vec<Exception>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Addresses {
+    terminals: SocketAddr,
+    metrics: SocketAddr,
+    admin: PathBuf,
+}
+
+/// A running daemon, or one that has ended and not been forgotten.
+pub(crate) struct Daemon {
+    child: Child,
+    addresses_file: PathBuf,
+    log: PathBuf,
+    addresses: Option<Addresses>,
+}
+
+impl Daemon {
+    /// Starts `switchd serve` with this configuration, which names `addresses.json` beside it as its addresses file.
+    /// Standard error is appended to `log`, standard output too.
+    pub(crate) fn spawn(config: &Path, log: &Path) -> Self {
+        let addresses_file = config.with_file_name("addresses.json");
+        // What an earlier process wrote must not be taken for this one's.
+        let _ = fs::remove_file(&addresses_file);
+        let out = append(log);
+        let err = out.try_clone().expect("an open file can be cloned");
+        let child = Command::new(SWITCHD)
+            .args(["serve", "--config"])
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .expect("the daemon starts");
+        Daemon { child, addresses_file, log: log.to_owned(), addresses: None }
+    }
+
+    /// Waits until it listens and says that it is ready: every issuer has a link.
+    pub(crate) async fn ready(&mut self) {
+        self.listening().await;
+        until("the daemon is ready", async || {
+            self.assert_runs();
+            self.is_ready().await.then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until it listens.
+    pub(crate) async fn listening(&mut self) {
+        let file = self.addresses_file.clone();
+        let addresses = until("the daemon says where it listens", async || {
+            self.assert_runs();
+            let text = fs::read_to_string(&file).ok()?;
+            Some(serde_json::from_str(&text).expect("the addresses file is JSON"))
+        })
+        .await;
+        self.addresses = Some(addresses);
+    }
+
+    /// What `/readyz` says now.
+    pub(crate) async fn is_ready(&self) -> bool {
+        counterparts::net::http::get_text(self.addresses().metrics, "/readyz").await.is_ok()
+    }
+
+    /// Everything that `/metrics` shows.
+    pub(crate) async fn metrics(&self) -> String {
+        let text = counterparts::net::http::get_text(self.addresses().metrics, "/metrics").await;
+        text.expect("the daemon serves its metrics")
+    }
+
+    /// The sum of a metric over all its labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics().await;
+        let of_name = |line: &&str| line.split(['{', ' ']).next() == Some(name);
+        text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Where terminals connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses().terminals
+    }
+
+    /// Every movement, asked for on the admin socket as `switchd tx --all --json` does, without a process for each look.
+    pub(crate) async fn movements(&self) -> Vec<Tx> {
+        self.admin("/tx").await
+    }
+
+    /// What is in doubt.
+    pub(crate) async fn doubt(&self) -> Doubt {
+        self.admin("/doubt").await
+    }
+
+    async fn admin<T: DeserializeOwned>(&self, path: &str) -> T {
+        let body = self.admin_text(path).await;
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error} in {body}"))
+    }
+
+    /// The body of a page of the admin socket.
+    pub(crate) async fn admin_text(&self, path: &str) -> String {
+        let mut answer = String::new();
+        within("an answer on the admin socket", async {
+            let mut stream = UnixStream::connect(&self.addresses().admin).await?;
+            stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: switchd\r\n\r\n").as_bytes()).await?;
+            stream.read_to_string(&mut answer).await
+        })
+        .await
+        .expect("the daemon answers on its admin socket");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("the answer is HTTP");
+        assert!(head.contains(" 200 "), "{path}: {head}");
+        body.to_owned()
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("the daemon is ours");
+        let status = self.child.wait().expect("the daemon is ours");
+        assert_eq!(status.signal(), Some(9), "it must not have ended by itself: {status}");
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let id = i32::try_from(self.child.id()).expect("a process id fits");
+        let pid = Pid::from_raw(id).expect("a process id is above 0");
+        kill_process(pid, Signal::TERM).expect("the daemon is ours");
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn exited(&mut self) -> ExitStatus {
+        until("the daemon has ended", async || self.child.try_wait().expect("the daemon is ours")).await
+    }
+
+    /// SIGTERM, and a drain that ends well.
+    pub(crate) async fn stop(&mut self) {
+        self.terminate();
+        assert_eq!(self.exited().await.code(), Some(0), "a drain that ended by itself");
+    }
+
+    /// Everything that it and its predecessors logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn addresses(&self) -> &Addresses {
+        self.addresses.as_ref().expect("the daemon was waited for")
+    }
+
+    fn assert_runs(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("the daemon is ours") {
+            panic!("the daemon has ended: {status}");
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+            eprintln!("--- end of {}\n{}\n---", self.log.display(), shown.join("\n"));
+        }
+    }
+}
+
+fn append(file: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(file).expect("the log can be written")
+}
+
+/// Runs `switchd` with these arguments to its end.
+pub(crate) async fn switchd<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    let mut command = tokio::process::Command::new(SWITCHD);
+    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    within("a command to end", command.output()).await.expect("the command starts")
+}
