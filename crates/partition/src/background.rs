@@ -25,7 +25,7 @@ impl<S: Storage> LookUp<S> {
     pub fn run(self, id: QueryId) -> Input {
         let mut finder = Finder::new(self.query);
         let found = scan(&self.reader, journal::Lsn(1).max(self.reader.oldest()), self.reader.durable(), |lsn, entry| {
-            finder.take(lsn, entry);
+            finder.take(lsn, entry)
         });
         Input::Found { query: id, found: found.ok().map(|()| finder.finish()) }
     }
@@ -129,14 +129,11 @@ fn scan<S: Storage>(
     reader: &Reader<S>,
     from: journal::Lsn,
     upto: journal::Lsn,
-    mut each: impl FnMut(Lsn, &Entry),
+    mut each: impl FnMut(Lsn, &Entry) -> Result<(), Damaged>,
 ) -> Result<(), CheckpointError> {
     let mut damaged = None;
-    reader.for_each(from, upto, |lsn, payload| match Entry::decode(payload) {
-        Ok(entry) => {
-            each(Lsn(lsn.0), &entry);
-            ControlFlow::Continue(())
-        }
+    reader.for_each(from, upto, |lsn, payload| match Entry::decode(payload).and_then(|entry| each(Lsn(lsn.0), &entry)) {
+        Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             damaged = Some(error);
             ControlFlow::Break(())

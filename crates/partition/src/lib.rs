@@ -339,7 +339,7 @@ fn take(
             *core = Switch::restore(config.clone(), &newest.bytes)?;
             checkpoint.found(Lsn(newest.lsn.0), newest.bytes.clone());
         }
-        Replay::Record(lsn, payload) => core.replay(Lsn(lsn.0), &Entry::decode(payload)?),
+        Replay::Record(lsn, payload) => core.replay(Lsn(lsn.0), &Entry::decode(payload)?)?,
     }
     Ok(())
 }

@@ -109,7 +109,11 @@ impl World {
                 vec![Input::Report { action: id, report: Report::Written }, Input::Issuer { link, message: answer }]
             }
             Action::Find { id, query } => vec![self.partition.look_up(&query).run(id)],
-            Action::Withdraw { .. } | Action::ResetIfUnacknowledged { .. } | Action::CloseLink { .. } | Action::Note(_) => {
+            Action::Withdraw { .. }
+            | Action::Resolved { .. }
+            | Action::ResetIfUnacknowledged { .. }
+            | Action::CloseLink { .. }
+            | Action::Note(_) => {
                 vec![]
             }
         }

@@ -5,7 +5,8 @@ use alloc::boxed::Box;
 use iso8583::{Fields, Mti, ResponseCode, Rrn, TerminalId};
 
 use crate::card::{CardHmac, SealedPan};
-use crate::ids::{ActionId, ConnId, IssuerNo, LinkId, Lsn, MovementId, QueryId};
+use crate::ids::{ActionId, AskId, ConnId, IssuerNo, LinkId, Lsn, MovementId, QueryId};
+use crate::operator::Refusal;
 
 /// An action together with the record that must be durable before it leaves (M1, M2, M3). `Lsn(0)` waits for nothing.
 #[derive(Clone, Debug)]
@@ -64,6 +65,13 @@ pub enum Action {
         id: QueryId,
         /// What is looked for.
         query: Query,
+    },
+    /// An operator's decision was taken and is durable, or was refused.
+    Resolved {
+        /// Which question.
+        ask: AskId,
+        /// The outcome.
+        result: Result<(), Refusal>,
     },
     /// Something that an operator or a gauge wants to know. Decides nothing.
     Note(Note),

@@ -5,10 +5,11 @@ use iso8583::{Amount, Currency, Fields, MaskedPan, Pan, ResponseCode, Stan};
 use crate::action::{Action, Note, Pending};
 use crate::codes::Money;
 use crate::config::Link;
-use crate::ids::{ActionId, LinkNo, Lsn, MovementId, Now};
+use crate::ids::{ActionId, GroupNo, LinkNo, Lsn, MovementId, Now};
 use crate::input::Report;
 use crate::machine::{Output, Purpose, Switch};
-use crate::movement::{Answer, Evidence, Movement, Reason, Rule, StateKind};
+use crate::message;
+use crate::movement::{Answer, Evidence, Movement, Reason, Rule, Scope, StateKind};
 use crate::record::Record;
 use crate::request::terminal_of;
 use crate::table::{decide, takes};
@@ -45,8 +46,9 @@ enum Decision {
     Deliver,
     /// The same, and nothing is owed.
     Decline,
-    /// What was approved is reversed first (4020), the terminal gets 51 (T9).
-    ReverseLess,
+    /// The terminal gets it if its group takes partial approvals; otherwise what was approved is reversed first (4020), and
+    /// the terminal gets 51 or 61 (T9).
+    Less,
     /// Reversed (4020), the terminal gets 68 (T4).
     ReverseInvalid,
     /// Reversed (4021), the terminal gets 68 (T1).
@@ -55,6 +57,8 @@ enum Decision {
     HoldAndDecide,
     /// Kept for the person who has it.
     Hold,
+    /// A second approval while the first is being undone: an exception, the obligation goes on (T7).
+    HoldAnother,
     /// A new obligation and an exception (T5).
     Reopen,
     /// Only a person can tell which of two approvals counts (T7).
@@ -87,15 +91,16 @@ const NOT_AS_BEFORE: &[Twin] = &[Twin::None, Twin::Other];
 #[rustfmt::skip]
 const ANSWERS: &[Row] = &[
     Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Approved], twin: ANY_TWIN, then: Decision::Deliver },
-    Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Less], twin: ANY_TWIN, then: Decision::ReverseLess },
+    Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Less], twin: ANY_TWIN, then: Decision::Less },
     Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Invalid], twin: ANY_TWIN, then: Decision::ReverseInvalid },
     Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Declined], twin: ANY_TWIN, then: Decision::Decline },
     Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Unknown], twin: ANY_TWIN, then: Decision::GiveUp },
-    Row { state: &[S::AwaitingReversalAck], owed: ANY_OWED, kind: MOVED, twin: NOT_AS_BEFORE, then: Decision::HoldAndDecide },
+    Row { state: &[S::AwaitingReversalAck], owed: ANY_OWED, kind: MOVED, twin: &[Twin::None], then: Decision::HoldAndDecide },
+    Row { state: &[S::AwaitingReversalAck, S::NeedsOperator], owed: ANY_OWED, kind: MOVED, twin: &[Twin::Other], then: Decision::HoldAnother },
     Row { state: &[S::AwaitingReversalAck], owed: ANY_OWED, kind: MOVED, twin: &[Twin::Same], then: Decision::Ignore },
     Row { state: &[S::AwaitingReversalAck], owed: ANY_OWED, kind: &[Declined], twin: &[Twin::None], then: Decision::HoldAndDecide },
     Row { state: &[S::AwaitingReversalAck], owed: ANY_OWED, kind: &[Declined], twin: &[Twin::Same, Twin::Other], then: Decision::Ignore },
-    Row { state: &[S::NeedsOperator], owed: ANY_OWED, kind: MOVED, twin: NOT_AS_BEFORE, then: Decision::Hold },
+    Row { state: &[S::NeedsOperator], owed: ANY_OWED, kind: MOVED, twin: &[Twin::None], then: Decision::Hold },
     Row { state: &[S::NeedsOperator], owed: ANY_OWED, kind: MOVED, twin: &[Twin::Same], then: Decision::Ignore },
     Row { state: &[S::NeedsOperator], owed: &[false], kind: &[Declined], twin: &[Twin::None], then: Decision::Decline },
     Row { state: &[S::NeedsOperator], owed: &[true], kind: &[Declined], twin: &[Twin::None], then: Decision::Hold },
@@ -130,9 +135,12 @@ impl Switch {
         let (id, rrn) = (movement.id, movement.rrn);
         let kind = kind(movement, link, message, answer.code);
         let twin = twin(movement, &answer);
-        let (state, owed) = (movement.state, movement.obligation.is_some());
+        let (state, owed) = (movement.state, movement.owes());
         let row = decide(ANSWERS, |row| matches(row, state, owed, kind, twin));
         self.forget_in_flight(id);
+        if let Some(waiter) = self.live.get_mut(&id).and_then(|live| live.waiter.as_mut()) {
+            message::pass_on(&mut waiter.echo, message);
+        }
         if state != StateKind::AwaitingIssuer {
             self.note(Note::LateAnswer { issuer: number.issuer, rrn, code: answer.code }, out);
         }
@@ -144,10 +152,14 @@ impl Switch {
                 self.give_answer(now, id, code, out);
                 self.settle(id, out);
             }
-            Decision::ReverseLess => {
+            Decision::Less => {
+                let group = config.group(self.movement(id).map_or(GroupNo(0), |movement| movement.group));
+                if group.takes_partial_approvals {
+                    return self.deliver(now, id, answer, out);
+                }
                 self.write(now, Record::LateAnswer { id, answer }, out);
                 self.oblige(now, id, Rule::T9, Reason::InvalidAnswer, out);
-                self.answer_waiter(now, id, ResponseCode::INSUFFICIENT_FUNDS, out);
+                self.answer_waiter(now, id, group.partial_refused_as, out);
             }
             Decision::ReverseInvalid => {
                 self.write(now, Record::LateAnswer { id, answer }, out);
@@ -162,21 +174,34 @@ impl Switch {
             Decision::Hold => {
                 self.write(now, Record::LateAnswer { id, answer }, out);
             }
+            Decision::HoldAnother => {
+                self.movement_exception(now, id, Rule::T7, out);
+                self.write(now, Record::AnotherApproval { id, approval: answer.approval }, out);
+            }
             Decision::Reopen => {
+                // The promise first: a crash between the two must not leave an approval that nobody undoes (M4).
+                self.promise_unsent(now, id, Rule::T5, Reason::Timeout, out);
                 self.write(now, Record::LateAnswer { id, answer }, out);
-                self.oblige(now, id, Rule::T5, Reason::Timeout, out);
                 self.movement_exception(now, id, Rule::T5, out);
+                self.send_due_reversals(now, number.issuer, out);
             }
-            Decision::Operator => {
-                self.write(now, Record::LateAnswer { id, answer }, out);
-                self.leave_to_operator(now, id, Rule::T7, out);
-            }
+            Decision::Operator => match answer.approval {
+                // The link undoes exactly the approval that is named: the first stays.
+                Some(approval) if link.addresses_one_approval => {
+                    self.promise(now, id, (Rule::T7, Reason::InvalidAnswer, Scope::Approval { approval }), out);
+                }
+                // A reversal could hit the good one.
+                approval => {
+                    self.leave_to_operator(now, id, Rule::T7, out);
+                    self.write(now, Record::AnotherApproval { id, approval }, out);
+                }
+            },
             Decision::Exception => self.movement_exception(now, id, Rule::T5, out),
             Decision::Ignore => {}
         }
     }
 
-    fn movement_exception(&mut self, now: Now, id: MovementId, rule: Rule, out: &mut Output) {
+    pub(crate) fn movement_exception(&mut self, now: Now, id: MovementId, rule: Rule, out: &mut Output) {
         if let Some((terminal, stan)) = self.movement(id).map(|movement| (movement.key.terminal, movement.key.stan)) {
             self.exception(now, rule, terminal, stan, Some(id), out);
         }
@@ -203,10 +228,12 @@ impl Switch {
         let Some(waiter) = self.stop_waiting(id) else { return };
         let Some(movement) = self.movement(id) else { return };
         let (rrn, after, offered) = (movement.rrn, movement.last_record, movement.evidence == Evidence::Offered);
-        let message = crate::message::answer(&waiter.echo, code, Some(movement), true);
+        let message = message::answer(&waiter.echo, code, Some(movement), true);
         let action = self.new_action(offered.then_some(Purpose::Offer(id)));
         if offered {
-            self.live(id).offered = Some((action, waiter.conn));
+            let live = self.live(id);
+            live.offered = Some((action, waiter.conn));
+            live.released_ms = Some(now.uptime_ms);
         }
         let (conn, after_ms) = (waiter.conn, now.uptime_ms.saturating_sub(waiter.since_ms));
         out.actions.push(Pending { after, action: Action::ToTerminal { id: action, conn, message } });
@@ -245,7 +272,7 @@ impl Switch {
         match self.purposes.remove(&action) {
             Some(Purpose::Offer(id)) => self.offer_reported(now, id, report, out),
             Some(Purpose::Request(id)) => self.request_reported(now, id, report, out),
-            Some(Purpose::Reversal(id, stan)) => self.reversal_reported(now, id, stan, report, out),
+            Some(Purpose::Reversal(id)) => self.reversal_reported(now, id, action, report, out),
             None => {}
         }
     }
@@ -257,9 +284,7 @@ impl Switch {
             Report::Written => {
                 request.left = true;
                 self.live(id).horizon_from_ms = Some(now.uptime_ms);
-                if state == StateKind::AwaitingReversalAck {
-                    self.reversal_horizon_known(now, id);
-                }
+                self.reversal_horizon_known(now, id);
             }
             Report::Partial => {
                 request.left = true;
@@ -378,6 +403,7 @@ fn twin(movement: &Movement, answer: &Answer) -> Twin {
     match movement.answer.as_ref().filter(|held| held.moved) {
         None => Twin::None,
         Some(held) if held.approval == answer.approval => Twin::Same,
+        Some(_) if movement.second_approval.is_some() && movement.second_approval == answer.approval => Twin::Same,
         Some(_) => Twin::Other,
     }
 }

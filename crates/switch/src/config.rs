@@ -5,6 +5,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use iso8583::ResponseCode;
+
 use crate::codes::CodeTable;
 use crate::ids::{GroupNo, IssuerNo, LinkNo};
 
@@ -48,10 +50,56 @@ pub struct Group {
     pub crossing_margin_ms: u64,
     /// An approval that nothing confirmed or unwound is settled by policy after this (C3): 24 h.
     pub confirm_deadline_ms: u64,
+    /// What happens to an approval at its deadline (C3): confirmed.
+    pub at_deadline: AtDeadline,
+    /// What a repeat of a live approval means (section 6): the stored answer is given again.
+    pub on_repeat: OnRepeat,
+    /// Equal sales of one card at one terminal within this time may be one sale, keyed again (D5, D6): 3 min.
+    pub rekey_window_ms: u64,
+    /// What happens to a sale that may be another's second charge (D6): allowed and flagged.
+    pub on_rekey: OnRekey,
+    /// The terminal goes on with an approval of less (T9). Default false.
+    pub takes_partial_approvals: bool,
+    /// What the terminal is told of an approval of less that it cannot take (T9): 51.
+    pub partial_refused_as: ResponseCode,
+    /// The terminal confirms with 0102/0202 and holds the goods until the answer (C2); an approval that it does not confirm
+    /// within this time of its handing is reversed. Default none.
+    pub confirm_within_ms: Option<u64>,
+    /// Tombstones of one terminal at most; a further reversal without an original raises an alarm and gets 96 (D11): 1000.
+    pub tombstones_max: usize,
     /// Whether DE2 of the request comes back in the answer.
     pub echo_pan: bool,
     /// Minutes by which the terminals' own clock (DE12, DE13) is ahead of UTC: 0.
     pub utc_offset_minutes: i32,
+}
+
+/// What happens to an approval that nothing confirmed or unwound until its deadline (C3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtDeadline {
+    /// Confirmed, if it was handed.
+    Confirm,
+    /// A person decides.
+    Operator,
+    /// Reversed.
+    Reverse,
+}
+
+/// What a repeat of a live approval means (section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRepeat {
+    /// The terminal did not see the answer: it is given again (D2).
+    Replay,
+    /// The terminal gave up on the first: from `crossing_margin` after its release on, the approval is reversed.
+    Unwind,
+}
+
+/// What happens to a sale that may be another's second charge (D6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRekey {
+    /// It goes on, and an exception names the two.
+    AllowAndFlag,
+    /// 94.
+    Refuse,
 }
 
 /// A party that holds accounts.
@@ -62,6 +110,8 @@ pub struct Issuer {
     /// How long to wait before a reversal is sent again (R4), from the first to the last, which is used for ever after:
     /// 1, 5, 15, 30, 60, 120, 300, 600 s.
     pub reversal_retry_ms: Vec<u64>,
+    /// A promise that is older than this is listed as needing a person, and still kept (R7): 24 h.
+    pub needs_operator_after_ms: u64,
     /// How many reversals may be sent and not answered or timed out at once, over all links (R5): 32.
     pub reversal_window: usize,
 }
@@ -83,6 +133,8 @@ pub struct Link {
     pub remembers_early_reversals: bool,
     /// Reversals go out as 0400/0401 instead of 0420/0421 (R1). Default false.
     pub reversal_as_request: bool,
+    /// A reversal with DE38 undoes that approval and no other (T7). Default false.
+    pub addresses_one_approval: bool,
     /// The host returns DE7 unchanged; otherwise answers match on STAN and DE37 (K4). Default true.
     pub echoes_de7: bool,
     /// The host returns the card and DE37 unchanged, so that a difference is an invalid answer (T4). Default true.
@@ -130,6 +182,14 @@ impl Default for Group {
             redeliver_grace_ms: 5_000,
             crossing_margin_ms: 2_000,
             confirm_deadline_ms: 24 * 3_600_000,
+            at_deadline: AtDeadline::Confirm,
+            on_repeat: OnRepeat::Replay,
+            rekey_window_ms: 180_000,
+            on_rekey: OnRekey::AllowAndFlag,
+            takes_partial_approvals: false,
+            partial_refused_as: ResponseCode::INSUFFICIENT_FUNDS,
+            confirm_within_ms: None,
+            tombstones_max: 1000,
             echo_pan: false,
             utc_offset_minutes: 0,
         }
@@ -141,6 +201,7 @@ impl Default for Issuer {
         Issuer {
             name: String::new(),
             reversal_retry_ms: vec![1_000, 5_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000],
+            needs_operator_after_ms: 24 * 3_600_000,
             reversal_window: 32,
         }
     }
@@ -156,6 +217,7 @@ impl Default for Link {
             in_flight_max: 512,
             remembers_early_reversals: false,
             reversal_as_request: false,
+            addresses_one_approval: false,
             echoes_de7: true,
             echoes_card_and_rrn: true,
             sign_on: true,

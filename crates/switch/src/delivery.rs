@@ -3,6 +3,7 @@
 use iso8583::ResponseCode;
 
 use crate::action::{Action, Note, Pending};
+use crate::config::AtDeadline;
 use crate::ids::{ActionId, Lsn, MovementId, Now};
 use crate::input::Report;
 use crate::look_up::Arrival;
@@ -37,8 +38,11 @@ impl Switch {
     /// C3: the deadline of a handed approval, of which `past_ms` have passed already.
     pub(crate) fn await_confirmation(&mut self, now: Now, id: MovementId, past_ms: u64) {
         let Some(group) = self.movement(id).map(|movement| movement.group) else { return };
-        let deadline_ms = self.config.group(group).confirm_deadline_ms;
-        self.live(id).handed_ms = Some(now.uptime_ms);
+        let group = self.config.group(group);
+        let deadline_ms = group.confirm_within_ms.unwrap_or(group.confirm_deadline_ms);
+        let live = self.live(id);
+        live.handed_ms = Some(now.uptime_ms);
+        live.released_ms.get_or_insert(now.uptime_ms);
         self.set_timer(id, now.uptime_ms + deadline_ms.saturating_sub(past_ms), Timer::ConfirmDeadline(id));
     }
 
@@ -63,17 +67,25 @@ impl Switch {
         }
     }
 
-    /// C3: handed and never unwound is confirmed; what nobody knows to be handed is a person's (K2).
+    /// The deadline of a handed approval. One that the terminal should have confirmed is reversed (C2). Otherwise policy
+    /// decides (C3); what nobody knows to be handed is never confirmed by silence (K2).
     pub(crate) fn confirm_deadline_passed(&mut self, now: Now, id: MovementId, out: &mut Output) {
         let Some(movement) = self.movement(id) else { return };
         if movement.state != StateKind::AwaitingConfirmation {
             return;
         }
-        match movement.evidence {
-            Evidence::Handed | Evidence::Seen => self.confirm(now, id, ConfirmedBy::CutOver, Rule::C3, out),
-            Evidence::Unknown | Evidence::NotHanded | Evidence::Offered | Evidence::None => {
-                self.leave_to_operator(now, id, Rule::K2, out);
-            }
+        let config = self.config.clone();
+        let group = config.group(movement.group);
+        let handed = match movement.evidence {
+            Evidence::Handed | Evidence::Seen => true,
+            Evidence::Unknown | Evidence::NotHanded | Evidence::Offered | Evidence::None => false,
+        };
+        match (group.confirm_within_ms, group.at_deadline, handed) {
+            (Some(_), _, _) => self.oblige(now, id, Rule::C2, Reason::NotDelivered, out),
+            (None, AtDeadline::Confirm, true) => self.confirm(now, id, ConfirmedBy::CutOver, Rule::C3, out),
+            (None, AtDeadline::Operator, true) => self.leave_to_operator(now, id, Rule::C3, out),
+            (None, AtDeadline::Reverse, true) => self.oblige(now, id, Rule::C3, Reason::Unspecified, out),
+            (None, _, false) => self.leave_to_operator(now, id, Rule::K2, out),
         }
     }
 
@@ -86,6 +98,7 @@ impl Switch {
     pub(crate) fn leave_to_operator(&mut self, now: Now, id: MovementId, rule: Rule, out: &mut Output) {
         self.withdraw(id, out);
         self.clear_timer(id);
+        self.forget_in_flight(id);
         self.stop_sending(id);
         self.write(now, Record::NeedsOperator { id, rule }, out);
         let rrn = self.movement(id).map(|movement| movement.rrn);
@@ -103,11 +116,18 @@ impl Switch {
 
     /// A repeat of a live approval gets it again, by a record that ends the grace (D2, T8).
     pub(crate) fn offer_again(&mut self, now: Now, id: MovementId, arrival: &Arrival, out: &mut Output) {
-        self.withdraw(id, out);
+        // A write that is pending on the same connection may as well arrive; on another it is taken back (T8).
+        let here = self.live.get(&id).and_then(|live| live.offered).filter(|(_, conn)| *conn == arrival.conn);
+        match here {
+            Some((pending, _)) => drop(self.purposes.remove(&pending)),
+            None => self.withdraw(id, out),
+        }
         self.clear_timer(id);
         let after = self.write(now, Record::Delivery { id, evidence: Evidence::Offered }, out);
         let action = self.new_action(Some(Purpose::Offer(id)));
-        self.live(id).offered = Some((action, arrival.conn));
+        let live = self.live(id);
+        live.offered = Some((action, arrival.conn));
+        live.released_ms = Some(now.uptime_ms);
         self.send_stored(now, id, arrival, action, after, out);
         self.settle(id, out);
     }

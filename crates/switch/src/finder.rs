@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 
 use crate::action::Query;
+use crate::binary::Damaged;
 use crate::ids::Lsn;
 use crate::movement::Movement;
 use crate::record::{Entry, Record};
-use crate::state::{Keep, State};
+use crate::state::State;
 
 /// Collects the movements that a [`Query`] asks for from the records of a journal, which come in their order.
 #[derive(Debug)]
@@ -18,12 +19,14 @@ pub struct Finder {
 impl Finder {
     /// A finder that has seen no record.
     pub fn new(query: Query) -> Finder {
-        let keep = Keep { newest: usize::MAX, younger_than_ms: u64::MAX, tombstones_ms: u64::MAX };
-        Finder { query, state: State::new(keep) }
+        Finder { query, state: State::keeping_all() }
     }
 
     /// Takes the next record.
-    pub fn take(&mut self, lsn: Lsn, entry: &Entry) {
+    ///
+    /// # Errors
+    /// The record does not follow from those before it.
+    pub fn take(&mut self, lsn: Lsn, entry: &Entry) -> Result<(), Damaged> {
         let asked_for = |movement: &Movement| {
             movement.key.terminal == self.query.terminal
                 && movement.key.stan == self.query.stan
@@ -32,7 +35,7 @@ impl Finder {
         let concerns = match &entry.record {
             Record::Intent { movement } | Record::Recalled { movement } => asked_for(movement),
             Record::Restarted { .. } => true,
-            Record::Tombstone { .. } | Record::StanUsed { .. } => false,
+            Record::Tombstone { .. } | Record::StanUsed { .. } | Record::ExceptionClosed { .. } => false,
             Record::Exception { id, .. } => id.is_some_and(|id| self.state.movements.contains_key(&id)),
             Record::Answered { id, .. }
             | Record::NeverSent { id, .. }
@@ -41,13 +44,13 @@ impl Finder {
             | Record::ReversalNumbered { id, .. }
             | Record::ReversalAnswered { id, .. }
             | Record::LateAnswer { id, .. }
+            | Record::AnotherApproval { id, .. }
             | Record::Confirmed { id, .. }
             | Record::NeedsOperator { id, .. }
+            | Record::Resolved { id, .. }
             | Record::ReversalSeen { id } => self.state.movements.contains_key(id),
         };
-        if concerns {
-            self.state.apply(lsn, entry);
-        }
+        if concerns { self.state.apply(lsn, entry) } else { Ok(()) }
     }
 
     /// What was found, oldest first.

@@ -54,6 +54,10 @@ pub struct MovementId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ActionId(pub u64);
 
+/// One question of an operator; its answer comes back as [`crate::Action::Resolved`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AskId(pub u64);
+
 /// One look-up beyond memory; its result comes back as [`crate::Input::Found`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId(pub u64);
@@ -67,6 +71,7 @@ pub struct Lsn(pub u64);
 pub struct Now {
     /// Milliseconds on a clock that only goes forward and counts suspended time (K7). Deadlines run on it.
     pub uptime_ms: u64,
-    /// Milliseconds since 1970 UTC by the wall clock. Goes into records and DE7; decides nothing within one run.
+    /// Milliseconds since 1970 UTC by the wall clock. Goes into DE7 and RRNs; records and ages take it from the start of the
+    /// process and go on with the uptime, so that a jump decides nothing (K7).
     pub wall_ms: u64,
 }

@@ -1,13 +1,14 @@
 //! Everything that can reach the core.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use iso8583::Fields;
+use iso8583::{Fields, Rrn};
 
 use crate::card::Card;
-use crate::ids::{ActionId, ConnId, GroupNo, LinkId, LinkNo, QueryId};
-use crate::movement::Movement;
+use crate::ids::{ActionId, AskId, ConnId, GroupNo, LinkId, LinkNo, QueryId};
+use crate::movement::{Movement, Resolution};
 
 /// One event from the world, in the order in which the shell saw it.
 #[derive(Clone, Debug)]
@@ -61,6 +62,19 @@ pub enum Input {
         query: QueryId,
         /// What was found, oldest first; `None` when the look-up could not be made (the terminal stays without an answer).
         found: Option<Vec<Movement>>,
+    },
+    /// An operator's decision; answered by [`crate::Action::Resolved`].
+    Resolve {
+        /// For the answer.
+        ask: AskId,
+        /// Which movement.
+        rrn: Rrn,
+        /// What is decided.
+        resolution: Resolution,
+        /// Who decides.
+        who: String,
+        /// Why.
+        why: String,
     },
     /// Whether new money requests are admitted (M6, M7): false while draining, while the journal has no reserve, on overload.
     Admission(Admission),

@@ -24,6 +24,7 @@ mod binary;
 mod calendar;
 mod card;
 mod codes;
+mod completion;
 mod config;
 mod delivery;
 mod finder;
@@ -34,6 +35,7 @@ mod look_up;
 mod machine;
 mod message;
 mod movement;
+mod operator;
 mod record;
 mod refused;
 mod request;
@@ -48,16 +50,18 @@ pub use crate::action::{Action, Note, Pending, Query};
 pub use crate::binary::Damaged;
 pub use crate::card::{Card, CardHmac, SEALED_BYTES, SealedPan};
 pub use crate::codes::{CodeTable, Money};
-pub use crate::config::{Config, Group, Issuer, Link, Route};
+pub use crate::config::{AtDeadline, Config, Group, Issuer, Link, OnRekey, OnRepeat, Route};
 pub use crate::finder::Finder;
-pub use crate::ids::{ActionId, ConnId, GroupNo, IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now, QueryId};
+pub use crate::ids::{ActionId, AskId, ConnId, GroupNo, IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now, QueryId};
 pub use crate::input::{Admission, Input, Report};
 pub use crate::machine::{Output, Switch, Timer};
 pub use crate::message::refusal;
 pub use crate::movement::{
-    Answer, Class, ConfirmedBy, Evidence, Fingerprint, Key, Movement, Obligation, Reason, Rule, SentAs, StateKind,
+    Answer, Class, ConfirmedBy, Evidence, Fingerprint, Key, Movement, Obligation, Reason, Resolution, ReversalNumbers, Rule,
+    Scope, SentAs, StateKind, Verdict,
 };
-pub use crate::record::{Entry, FORMAT_VERSION, Record};
+pub use crate::operator::Refusal;
+pub use crate::record::{AckVerdict, Entry, FORMAT_VERSION, Record};
 pub use crate::request::pan_digits;
-pub use crate::state::{Exception, Tombstone};
+pub use crate::state::{Exception, Keep, Tombstone};
 pub use crate::view::{CensusRow, LinkView};

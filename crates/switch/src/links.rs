@@ -24,6 +24,10 @@ pub(crate) struct Connection {
     pub(crate) requests: BTreeSet<MovementId>,
     /// The STAN of the 0800 that waits for its 0810.
     asked: Option<Stan>,
+    /// The host has accepted the sign-on, or the link wants none.
+    signed_on: bool,
+    /// A write failed or an 0800 stayed without an answer: it will be closed and takes nothing more.
+    failed: bool,
     heard_ms: u64,
     pub(crate) timer_ms: Option<u64>,
 }
@@ -35,6 +39,8 @@ impl Switch {
             ready: false,
             requests: BTreeSet::new(),
             asked: None,
+            signed_on: false,
+            failed: false,
             heard_ms: now.uptime_ms,
             timer_ms: None,
         };
@@ -56,7 +62,7 @@ impl Switch {
             return;
         };
         let after = self.write(now, Record::StanUsed { link: number, stan }, out);
-        let message = message::network(what, stan, Switch::numbers(stan, now).transmitted);
+        let message = message::network(what, stan, self.numbers(stan).transmitted);
         let id = self.new_action(None);
         out.actions.push(Pending { after, action: Action::ToIssuer { id, link, message, card: None } });
         if let Some(connection) = self.connections.get_mut(&link) {
@@ -66,8 +72,9 @@ impl Switch {
     }
 
     fn ready(&mut self, now: Now, link: LinkId, out: &mut Output) {
-        let Some(connection) = self.connections.get_mut(&link) else { return };
+        let Some(connection) = self.connections.get_mut(&link).filter(|connection| !connection.failed) else { return };
         connection.ready = true;
+        connection.signed_on = true;
         connection.asked = None;
         let number = connection.number;
         self.clear_link_timer(link);
@@ -81,9 +88,9 @@ impl Switch {
 
     /// No more messages on this connection: a write on it failed, or it will be closed.
     pub(crate) fn link_failed(&mut self, link: LinkId, out: &mut Output) {
-        if let Some(connection) = self.connections.get_mut(&link)
-            && core::mem::replace(&mut connection.ready, false)
-        {
+        let Some(connection) = self.connections.get_mut(&link) else { return };
+        connection.failed = true;
+        if core::mem::replace(&mut connection.ready, false) {
             self.note(Note::LinkReady { link, ready: false }, out);
         }
     }
@@ -96,6 +103,9 @@ impl Switch {
             self.link_failed(link, out);
             out.actions.push(Pending { after: Lsn(0), action: Action::CloseLink { link } });
             return;
+        }
+        if !connection.signed_on {
+            return self.ask(now, link, Network::SignOn, out);
         }
         let quiet_until_ms = connection.heard_ms + self.config.link(connection.number).echo_after_ms;
         if quiet_until_ms > now.uptime_ms {
@@ -147,10 +157,15 @@ impl Switch {
         self.link_failed(link, out);
         self.clear_link_timer(link);
         let Some(connection) = self.connections.remove(&link) else { return };
-        for live in self.live.values_mut() {
-            if live.horizon_from_ms.is_none() && live.request.is_some_and(|request| request.link == link) {
-                live.horizon_from_ms = Some(now.uptime_ms);
-            }
+        let carried: Vec<MovementId> = self
+            .live
+            .iter()
+            .filter(|(_, live)| live.horizon_from_ms.is_none() && live.request.is_some_and(|request| request.link == link))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in carried {
+            self.live(id).horizon_from_ms = Some(now.uptime_ms);
+            self.reversal_horizon_known(now, id);
         }
         for id in connection.requests {
             let left = self.live.get(&id).and_then(|live| live.request).is_some_and(|request| request.left);
@@ -166,7 +181,7 @@ impl Switch {
             .into_iter()
             .flatten()
             .copied()
-            .filter(|id| self.live.get(id).and_then(|live| live.sending.in_flight).is_some_and(|(_, on)| on == link))
+            .filter(|id| self.live.get(id).and_then(|live| live.sending.in_flight).is_some_and(|flight| flight.link == link))
             .collect();
         for id in unacknowledged {
             self.reversal_unanswered(now, id, out);

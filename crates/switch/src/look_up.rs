@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use iso8583::{Fields, ResponseCode, Stan, TerminalId};
+use iso8583::{Fields, Mti, ResponseCode, Stan, TerminalId};
 
 use crate::action::{Action, Pending, Query};
 use crate::card::Card;
@@ -15,6 +15,10 @@ use crate::ids::{ConnId, GroupNo, Lsn, Now, QueryId};
 use crate::machine::{Output, Switch};
 use crate::movement::{Class, Key, Movement};
 use crate::record::Record;
+use crate::request::is_completion;
+
+/// Look-ups that wait at most; a request beyond gets 91, a reversal no answer, so that it comes again.
+const LOOK_UPS_MAX: usize = 256;
 
 /// A terminal's message with its connection and card, as it came in.
 #[derive(Debug)]
@@ -58,13 +62,24 @@ impl LookUps {
     }
 
     /// Takes back the request that waits with this terminal and STAN, in this class or any: it will not become an intent.
-    pub(crate) fn cancel(&mut self, terminal: TerminalId, stan: Stan, class: Option<Class>) -> bool {
-        let before = self.pending.len();
+    pub(crate) fn cancel(&mut self, terminal: TerminalId, stan: Stan, class: Option<Class>) {
         self.pending.retain(|_, look_up| {
             let same = (look_up.terminal, look_up.stan) == (terminal, stan);
             !(same && look_up.class.is_some() && (class.is_none() || look_up.class == class))
         });
-        self.pending.len() < before
+    }
+
+    /// T10: a serial terminal that begins anew has given up what it asked for before.
+    pub(crate) fn cancel_requests_of(&mut self, terminal: TerminalId) {
+        self.pending.retain(|_, look_up| look_up.terminal != terminal || look_up.class.is_none());
+    }
+
+    /// A reversal or completion that waits with this terminal and STAN: one scan serves its repeats too.
+    fn same_reversal(&mut self, terminal: TerminalId, stan: Stan, mti: Mti) -> Option<&mut LookUp> {
+        self.pending.values_mut().find(|look_up| {
+            let waits = (look_up.terminal, look_up.stan, look_up.class) == (terminal, stan, None);
+            waits && look_up.arrival.message.mti().response() == mti.response()
+        })
     }
 
     pub(crate) fn forget_connection(&mut self, conn: ConnId) {
@@ -85,6 +100,16 @@ impl Switch {
         arrival: Arrival,
         out: &mut Output,
     ) {
+        if class.is_none()
+            && let Some(pending) = self.look_ups.same_reversal(terminal, stan, arrival.message.mti())
+        {
+            pending.arrival = arrival;
+            pending.connected = true;
+            return;
+        }
+        if self.look_ups.pending.len() >= LOOK_UPS_MAX {
+            return self.give_up_look_up(now, &arrival, terminal, stan, class, out);
+        }
         let id = self.new_query();
         let query = Query {
             terminal,
@@ -96,14 +121,28 @@ impl Switch {
         out.actions.push(Pending { after: Lsn(0), action: Action::Find { id, query } });
     }
 
+    /// A request that cannot be judged gets 91, a reversal stays without an answer rather than get a wrong 00.
+    fn give_up_look_up(
+        &mut self,
+        now: Now,
+        arrival: &Arrival,
+        terminal: TerminalId,
+        stan: Stan,
+        class: Option<Class>,
+        out: &mut Output,
+    ) {
+        if let Some(class) = class {
+            let key = Key { terminal, stan, class };
+            self.refuse(now, arrival, Some(key), ResponseCode::ISSUER_UNAVAILABLE, out);
+        }
+    }
+
     /// What the journal knows is taken into memory (and recorded, so that a replay has it too), and the message is judged.
     pub(crate) fn found(&mut self, now: Now, query: QueryId, found: Option<Vec<Movement>>, out: &mut Output) {
         let Some(look_up) = self.look_ups.pending.remove(&query) else { return };
         let Some(found) = found else {
-            // A request that cannot be judged gets 91, a reversal stays without an answer rather than get a wrong 00.
-            if let (Some(class), true) = (look_up.class, look_up.connected) {
-                let key = Key { terminal: look_up.terminal, stan: look_up.stan, class };
-                self.refuse(now, &look_up.arrival, Some(key), ResponseCode::ISSUER_UNAVAILABLE, out);
+            if look_up.connected {
+                self.give_up_look_up(now, &look_up.arrival, look_up.terminal, look_up.stan, look_up.class, out);
             }
             return;
         };
@@ -115,6 +154,7 @@ impl Switch {
         let arrival = Arrival { looked_up: true, ..look_up.arrival };
         match look_up.class {
             Some(class) => self.money_request(now, class, arrival, out),
+            None if is_completion(arrival.message.mti()) => self.completion(now, arrival, out),
             None => self.terminal_reversal(now, arrival, out),
         }
     }

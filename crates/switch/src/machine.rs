@@ -65,11 +65,21 @@ pub(crate) struct Request {
     pub(crate) left: bool,
 }
 
+/// A send of a reversal that waits for its acknowledgement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flight {
+    pub(crate) action: ActionId,
+    pub(crate) stan: Stan,
+    pub(crate) link: LinkId,
+}
+
 /// How the reversal of a movement goes out.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sending {
-    /// The numbers of the send that waits for its acknowledgement, and its connection.
-    pub(crate) in_flight: Option<(Stan, LinkId)>,
+    /// The send that waits for its acknowledgement.
+    pub(crate) in_flight: Option<Flight>,
+    /// Its place in the line of its issuer, if it is due: fewer sends go first, then the older movement.
+    pub(crate) due: Option<u32>,
     /// Sends in this process.
     pub(crate) sends: u32,
     /// Sends in this process under the deciding numbers.
@@ -89,10 +99,21 @@ pub(crate) struct Live {
     pub(crate) horizon_from_ms: Option<u64>,
     /// The newest answer while its report is awaited.
     pub(crate) offered: Option<(ActionId, ConnId)>,
+    /// When the newest answer was released, or the restart: `on_repeat` counts from here.
+    pub(crate) released_ms: Option<u64>,
     /// When the answer was handed, or the restart: the crossing margin counts from here (C1).
     pub(crate) handed_ms: Option<u64>,
     pub(crate) sending: Sending,
+    /// The deadline of the state.
     timer: Option<(u64, Timer)>,
+    /// The deadline of the promise to reverse, which can stand beside the state.
+    reversal_timer: Option<(u64, Timer)>,
+}
+
+impl Live {
+    pub(crate) fn reversal_timer_ms(&self) -> Option<u64> {
+        self.reversal_timer.map(|(at_ms, _)| at_ms)
+    }
 }
 
 /// What the report of an action is for.
@@ -100,7 +121,7 @@ pub(crate) struct Live {
 pub(crate) enum Purpose {
     Offer(MovementId),
     Request(MovementId),
-    Reversal(MovementId, Stan),
+    Reversal(MovementId),
 }
 
 /// The money rules as one value. See the crate's documentation for how it is driven.
@@ -110,13 +131,17 @@ pub struct Switch {
     pub(crate) state: State,
     pub(crate) live: BTreeMap<MovementId, Live>,
     timers: BTreeSet<(u64, Timer)>,
+    /// Uptime and wall clock of the start.
+    anchor: Option<(u64, u64)>,
+    /// The real wall clock of this turn.
+    pub(crate) civil_ms: u64,
     next_action: u64,
     pub(crate) purposes: BTreeMap<ActionId, Purpose>,
     /// Movements whose answer a terminal's connection waits for.
     pub(crate) waiting: BTreeMap<ConnId, BTreeSet<MovementId>>,
     pub(crate) connections: BTreeMap<LinkId, Connection>,
-    /// Reversals that are to be sent as soon as a connection and the window allow, oldest first (R6).
-    pub(crate) due: BTreeMap<IssuerNo, BTreeSet<MovementId>>,
+    /// Reversals that are to be sent as soon as a connection and the window allow: fewest sends first, then the oldest (R6).
+    pub(crate) due: BTreeMap<IssuerNo, BTreeSet<(u32, MovementId)>>,
     /// Reversals that wait for their acknowledgement (R5).
     pub(crate) unacknowledged: BTreeMap<IssuerNo, BTreeSet<MovementId>>,
     pub(crate) admission: Admission,
@@ -127,8 +152,7 @@ pub struct Switch {
 impl Switch {
     /// A core without a past.
     pub fn new(config: Config) -> Switch {
-        let state = State::new(keep(&config));
-        Switch::with(config, state)
+        Switch::with(config, State::new())
     }
 
     /// A core as a snapshot left it. Records after [`Switch::lsn`] are to be replayed, then [`Switch::start`] comes.
@@ -136,7 +160,7 @@ impl Switch {
     /// # Errors
     /// The bytes are not a snapshot of this version.
     pub fn restore(config: Config, snapshot: &[u8]) -> Result<Switch, Damaged> {
-        let state = State::restore(snapshot, keep(&config))?;
+        let state = State::restore(snapshot)?;
         Ok(Switch::with(config, state))
     }
 
@@ -146,6 +170,8 @@ impl Switch {
             state,
             live: BTreeMap::new(),
             timers: BTreeSet::new(),
+            anchor: None,
+            civil_ms: 0,
             next_action: 1,
             purposes: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -164,8 +190,11 @@ impl Switch {
     }
 
     /// Takes a record of the journal into the state: recovery, checkpoints, look-ups.
-    pub fn replay(&mut self, lsn: Lsn, entry: &Entry) {
-        self.state.apply(lsn, entry);
+    ///
+    /// # Errors
+    /// The record does not follow from those before it.
+    pub fn replay(&mut self, lsn: Lsn, entry: &Entry) -> Result<(), Damaged> {
+        self.state.apply(lsn, entry)
     }
 
     /// Appends the durable state; [`Switch::restore`] reads it. Holds cards only sealed.
@@ -175,6 +204,7 @@ impl Switch {
 
     /// Takes one input and decides.
     pub fn turn(&mut self, now: Now, input: Input, out: &mut Output) {
+        let now = self.steady(now);
         match input {
             Input::Terminal { conn, group, message, card } => self.terminal_message(now, conn, group, message, card, out),
             Input::TerminalClosed { conn } => self.terminal_closed(conn),
@@ -183,6 +213,7 @@ impl Switch {
             Input::LinkClosed { link } => self.link_closed(now, link, out),
             Input::Report { action, report } => self.report(now, action, report, out),
             Input::Found { query, found } => self.found(now, query, found, out),
+            Input::Resolve { ask, rrn, resolution, who, why } => self.resolve(now, ask, rrn, (resolution, who, why), out),
             Input::Admission(admission) => self.admission = admission,
         }
     }
@@ -194,6 +225,7 @@ impl Switch {
 
     /// Fires every timer that is due.
     pub fn expire(&mut self, now: Now, out: &mut Output) {
+        let now = self.steady(now);
         while let Some((at, timer)) = self.timers.first().copied() {
             if at > now.uptime_ms {
                 return;
@@ -209,13 +241,23 @@ impl Switch {
         }
     }
 
+    /// K7: within one life of the process the wall clock of records and ages runs with the uptime from where it stood at the
+    /// start, so that a jump of the real one changes no age. The real one goes into DE7 and RRNs.
+    pub(crate) fn steady(&mut self, now: Now) -> Now {
+        let (uptime_ms, wall_ms) = *self.anchor.get_or_insert((now.uptime_ms, now.wall_ms));
+        self.civil_ms = now.wall_ms;
+        Now { wall_ms: wall_ms + now.uptime_ms.saturating_sub(uptime_ms), ..now }
+    }
+
     // What every decision uses.
 
     /// Writes a record: the state has it at once, the journal soon, the world after that.
     pub(crate) fn write(&mut self, now: Now, record: Record, out: &mut Output) -> Lsn {
         let entry = Entry { partition: self.config.partition, wall_ms: now.wall_ms, record };
         let lsn = Lsn(self.state.lsn.0 + 1);
-        self.state.apply(lsn, &entry);
+        if let Err(damaged) = self.state.apply(lsn, &entry) {
+            unreachable!("the core records only what its state knows: {damaged}");
+        }
         out.records.push(entry);
         lsn
     }
@@ -228,10 +270,13 @@ impl Switch {
     pub(crate) fn settle(&mut self, id: MovementId, out: &mut Output) {
         let Some(movement) = self.state.movements.get(&id) else { return };
         let note = Note::State { id, rrn: movement.rrn, state: movement.state };
-        if movement.state.is_end() {
-            self.stop_sending(id);
+        let (ended, open) = (movement.state.is_end(), movement.is_open());
+        if ended {
             self.stop_waiting(id);
             self.clear_timer(id);
+        }
+        if !open {
+            self.stop_sending(id);
             self.live.remove(&id);
         }
         self.note(note, out);
@@ -260,7 +305,7 @@ impl Switch {
         self.live.entry(id).or_default()
     }
 
-    /// A movement has one timer at a time: its state says which.
+    /// A state has one deadline at a time.
     pub(crate) fn set_timer(&mut self, id: MovementId, at_ms: u64, timer: Timer) {
         self.clear_timer(id);
         self.timers.insert((at_ms, timer));
@@ -269,6 +314,20 @@ impl Switch {
 
     pub(crate) fn clear_timer(&mut self, id: MovementId) {
         if let Some(timer) = self.live.get_mut(&id).and_then(|live| live.timer.take()) {
+            self.timers.remove(&timer);
+        }
+    }
+
+    /// So has a promise to reverse.
+    pub(crate) fn set_reversal_timer(&mut self, id: MovementId, at_ms: u64) {
+        self.clear_reversal_timer(id);
+        let timer = (at_ms, Timer::Reversal(id));
+        self.timers.insert(timer);
+        self.live(id).reversal_timer = Some(timer);
+    }
+
+    pub(crate) fn clear_reversal_timer(&mut self, id: MovementId) {
+        if let Some(timer) = self.live.get_mut(&id).and_then(|live| live.reversal_timer.take()) {
             self.timers.remove(&timer);
         }
     }
@@ -329,8 +388,8 @@ impl Switch {
         request.map_or(0, |request| now.uptime_ms.saturating_sub(request.asked_ms))
     }
 
-    pub(crate) fn numbers(stan: Stan, now: Now) -> SentAs {
-        SentAs { stan, transmitted: calendar::transmitted(now.wall_ms) }
+    pub(crate) fn numbers(&self, stan: Stan) -> SentAs {
+        SentAs { stan, transmitted: calendar::transmitted(self.civil_ms) }
     }
 
     fn terminal_closed(&mut self, conn: ConnId) {
@@ -355,11 +414,11 @@ impl Switch {
     }
 }
 
-fn keep(config: &Config) -> Keep {
+pub(crate) fn keep(config: &Config) -> Keep {
     let late = config.links.values().map(|link| link.late_horizon_ms).max().unwrap_or(0);
     let repeat = config.groups.values().map(|group| group.repeat_window_ms).max().unwrap_or(0);
     Keep {
-        newest: config.dedup_keys,
+        newest: config.dedup_keys as u64,
         // Twice, so that what a window still needs is in memory whenever the window is looked at.
         younger_than_ms: late.max(repeat).saturating_mul(2),
         tombstones_ms: config.tombstone_life_ms,

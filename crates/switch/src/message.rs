@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use iso8583::{Fields, Mti, ResponseCode, Stan};
 
 use crate::config::Link;
-use crate::movement::{Movement, SentAs};
+use crate::movement::{Movement, ReversalNumbers, Scope};
 
 /// What an answer returns unchanged, where the request had it (WIRE, "Messages").
 const ECHOED: [u8; 11] = [3, 4, 7, 11, 12, 13, 32, 33, 41, 42, 49];
@@ -25,6 +25,16 @@ pub(crate) fn echo_of(request: &Fields, echo_pan: bool) -> Box<Fields> {
     }
     echo.copy_from(request, RRN);
     echo
+}
+
+/// What the first answer passes on of the issuer's besides the stored fields: settlement date, text, chip data. Not kept.
+const PASSED_ON: [u8; 3] = [15, 44, 55];
+
+/// Takes what is passed on of an issuer's answer into what is kept for the terminal's.
+pub(crate) fn pass_on(echo: &mut Fields, from_issuer: &Fields) {
+    for de in PASSED_ON {
+        echo.copy_from(from_issuer, de);
+    }
 }
 
 /// An answer to a terminal. With a movement, the answer carries its RRN; `replay` adds the issuer's 4, 38 and 54 (D2).
@@ -73,7 +83,7 @@ pub(crate) fn request(from_terminal: &Fields, movement: &Movement) -> Box<Fields
 }
 
 /// A reversal (R1), made from what may be stored only (R8). DE2 is put in when it is released.
-pub(crate) fn reversal(movement: &Movement, link: &Link, numbers: SentAs, again: bool) -> Box<Fields> {
+pub(crate) fn reversal(movement: &Movement, link: &Link, numbers: ReversalNumbers, again: bool) -> Box<Fields> {
     let mti = match (link.reversal_as_request, again) {
         (false, false) => Mti::new(b"0420"),
         (false, true) => Mti::new(b"0421"),
@@ -82,9 +92,9 @@ pub(crate) fn reversal(movement: &Movement, link: &Link, numbers: SentAs, again:
     };
     let mut reversal = Box::new(Fields::new(mti));
     reversal.set(3, &movement.fingerprint.processing_code);
-    reversal.set(4, &movement.amount().digits());
-    reversal.set(7, &numbers.transmitted);
-    reversal.set(11, &numbers.stan.digits());
+    reversal.set(4, &digits12(numbers.minor));
+    reversal.set(7, &numbers.sent_as.transmitted);
+    reversal.set(11, &numbers.sent_as.stan.digits());
     if let Some(local) = &movement.local_time {
         reversal.set(12, &local[..6]);
         reversal.set(13, &local[6..]);
@@ -99,7 +109,10 @@ pub(crate) fn reversal(movement: &Movement, link: &Link, numbers: SentAs, again:
         reversal.set(32, acquirer.as_bytes());
     }
     reversal.set(RRN, movement.rrn.as_bytes());
-    if let Some(approval) = movement.answer.as_ref().and_then(|held| held.approval) {
+    let scope = movement.obligation.as_ref().map_or(Scope::All, |obligation| obligation.scope);
+    let held = movement.answer.as_ref().and_then(|held| held.approval);
+    let approval = if let Scope::Approval { approval } = scope { Some(approval) } else { held };
+    if let Some(approval) = approval {
         reversal.set(38, &approval);
     }
     reversal.set(41, movement.key.terminal.terminal());
@@ -109,8 +122,28 @@ pub(crate) fn reversal(movement: &Movement, link: &Link, numbers: SentAs, again:
         reversal.set(56, obligation.reason.digits());
     }
     reversal.set(90, &original_data(movement));
-    reversal.set(95, &[b'0'; 42]);
+    reversal.set(95, &replacement_amounts(scope));
     reversal
+}
+
+/// DE95: what remains of the amount, then zeros; all zeros for a full reversal.
+fn replacement_amounts(scope: Scope) -> [u8; 42] {
+    let mut out = [b'0'; 42];
+    if let Scope::AllBut { remains_minor } = scope {
+        out[..12].copy_from_slice(&digits12(remains_minor));
+    }
+    out
+}
+
+/// An amount of minor units as DE4 and DE95 have it.
+fn digits12(minor: u64) -> [u8; 12] {
+    let mut out = [b'0'; 12];
+    let mut rest = minor;
+    for place in out.iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out
 }
 
 /// DE90 of a reversal: MTI, STAN and DE7 of the original on this leg, then DE32 right-justified, then zeros for DE33.

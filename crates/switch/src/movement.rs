@@ -28,6 +28,15 @@ impl Class {
         }
     }
 
+    /// The class that a message of any function belongs to: the second digit of its MTI.
+    pub const fn of_any(mti: Mti) -> Option<Class> {
+        match mti.class() {
+            1 => Some(Class::Authorisation),
+            2 => Some(Class::Financial),
+            _ => None,
+        }
+    }
+
     /// The MTI of the plain request.
     pub const fn request(self) -> Mti {
         match self {
@@ -222,7 +231,10 @@ pub enum Rule {
     T10,
     R2,
     R4,
+    R7,
+    D2,
     D4,
+    D5,
     D6,
     D7,
     D8,
@@ -236,10 +248,12 @@ pub enum Rule {
     C3,
     K1,
     K2,
+    Operator,
 }
 stored_enum!(Rule {
-    1 => T1, 2 => T2, 3 => T3, 4 => T4, 5 => T5, 7 => T7, 8 => T8, 9 => T9, 10 => T10, 12 => R2, 14 => R4, 24 => D4, 26 => D6,
+    1 => T1, 2 => T2, 3 => T3, 4 => T4, 5 => T5, 7 => T7, 8 => T8, 9 => T9, 10 => T10, 12 => R2, 14 => R4, 17 => R7, 22 => D2, 24 => D4, 25 => D5, 26 => D6,
     27 => D7, 28 => D8, 29 => D9, 30 => D10, 31 => D11, 32 => D12, 33 => D13, 41 => C1, 42 => C2, 43 => C3, 51 => K1, 52 => K2,
+    61 => Operator,
 });
 
 impl Rule {
@@ -257,7 +271,10 @@ impl Rule {
             Rule::T10 => "T10",
             Rule::R2 => "R2",
             Rule::R4 => "R4",
+            Rule::R7 => "R7",
+            Rule::D2 => "D2",
             Rule::D4 => "D4",
+            Rule::D5 => "D5",
             Rule::D6 => "D6",
             Rule::D7 => "D7",
             Rule::D8 => "D8",
@@ -271,6 +288,7 @@ impl Rule {
             Rule::C3 => "C3",
             Rule::K1 => "K1",
             Rule::K2 => "K2",
+            Rule::Operator => "operator",
         }
     }
 }
@@ -319,9 +337,43 @@ pub struct SentAs {
 }
 stored_struct!(SentAs { stan, transmitted });
 
+/// How much of a movement a reversal undoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it: the movement's state is `AwaitingReversalAck`.
+    All,
+    /// All but so much, in minor units (D13): the promise stands beside the movement's state.
+    AllBut {
+        /// What remains.
+        remains_minor: u64,
+    },
+    /// A second approval of the request, which its own DE38 names (T7): the promise stands beside the movement's state.
+    Approval {
+        /// DE38 of the approval that is undone.
+        approval: [u8; 6],
+    },
+}
+stored_enum!(Scope { 1 => All, 2 => AllBut { remains_minor }, 3 => Approval { approval } });
+
+/// A reversal's own numbers, and the amount that it undoes: constant over its repeats (R1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReversalNumbers {
+    /// DE11 and DE7.
+    pub sent_as: SentAs,
+    /// DE4, in minor units.
+    pub minor: u64,
+}
+stored_struct!(ReversalNumbers { sent_as, minor });
+
 /// A durable promise to reverse (M3, M4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obligation {
+    /// How much it undoes.
+    pub scope: Scope,
+    /// It was acknowledged by an answer that counts.
+    pub ended: bool,
+    /// It is older than `needs_operator_after` and on the list (R7).
+    pub overdue: bool,
     /// The rule that opened it.
     pub rule: Rule,
     /// What the message says.
@@ -329,29 +381,75 @@ pub struct Obligation {
     /// Wall clock of its opening.
     pub opened_wall_ms: u64,
     /// The numbers of the sends whose acknowledgement is provisional (R3).
-    pub early: Option<SentAs>,
+    pub early: Option<ReversalNumbers>,
     /// The numbers of the send whose acknowledgement counts (R3).
-    pub deciding: Option<SentAs>,
+    pub deciding: Option<ReversalNumbers>,
     /// The newest acknowledgement that did not end it.
     pub refused: Option<ResponseCode>,
 }
-stored_struct!(Obligation { rule, reason, opened_wall_ms, early, deciding, refused });
+stored_struct!(Obligation { scope, ended, overdue, rule, reason, opened_wall_ms, early, deciding, refused });
+
+/// How an operator closed a movement (section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// It happened and stays; unsent reversals are withdrawn.
+    Stands,
+    /// It was undone by other means.
+    UndoneElsewhere,
+    /// It was corrected by other means to this amount, in minor units.
+    AdjustedElsewhere {
+        /// What stands.
+        minor: u64,
+    },
+    /// An order: reverse it.
+    Undo,
+}
+stored_enum!(Resolution { 1 => Stands, 2 => UndoneElsewhere, 3 => AdjustedElsewhere { minor }, 4 => Undo });
+
+impl Resolution {
+    /// For people and `--json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Resolution::Stands => "stands",
+            Resolution::UndoneElsewhere => "undone-elsewhere",
+            Resolution::AdjustedElsewhere { .. } => "adjusted-elsewhere",
+            Resolution::Undo => "undo",
+        }
+    }
+}
+
+/// An operator's decision on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was decided.
+    pub resolution: Resolution,
+    /// Who decided; at most 255 bytes.
+    pub who: String,
+    /// Why; at most 255 bytes.
+    pub why: String,
+    /// Wall clock.
+    pub wall_ms: u64,
+}
+stored_struct!(Verdict { resolution, who, why, wall_ms });
 
 /// How a confirmation is known (section 7, I12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConfirmedBy {
     /// C1: a later money request of a terminal that reverses first.
     LaterRequest,
+    /// C2: the terminal said so.
+    Terminal,
     /// C3: nothing unwound it until the deadline.
     CutOver,
 }
-stored_enum!(ConfirmedBy { 1 => LaterRequest, 3 => CutOver });
+stored_enum!(ConfirmedBy { 1 => LaterRequest, 2 => Terminal, 3 => CutOver });
 
 impl ConfirmedBy {
     /// For people and `--json`.
     pub const fn name(self) -> &'static str {
         match self {
             ConfirmedBy::LaterRequest => "later request (C1)",
+            ConfirmedBy::Terminal => "terminal (C2)",
             ConfirmedBy::CutOver => "cut-over (C3)",
         }
     }
@@ -364,6 +462,8 @@ pub struct Movement {
     pub id: MovementId,
     /// DE37 on both legs.
     pub rrn: Rrn,
+    /// The terminal's own DE37, where it sent one that was taken already: it may name the movement by it.
+    pub terminal_rrn: Option<Rrn>,
     /// The terminal's key.
     pub key: Key,
     /// Its group.
@@ -394,14 +494,20 @@ pub struct Movement {
     pub since_wall_ms: u64,
     /// The issuer's answer, once one was usable; a late one too.
     pub answer: Option<Answer>,
+    /// DE38 of a second approval with another code than the first (T7).
+    pub second_approval: Option<[u8; 6]>,
     /// What is known of the approval's way to the terminal.
     pub evidence: Evidence,
-    /// The promise to reverse.
+    /// The newest promise to reverse, open or ended.
     pub obligation: Option<Obligation>,
+    /// What stands of the approved amount after partial reversals, in minor units (D13).
+    pub remains_minor: Option<u64>,
     /// How it was confirmed.
     pub confirmed: Option<ConfirmedBy>,
     /// The rule that left it to a person.
     pub operator_rule: Option<Rule>,
+    /// What an operator decided.
+    pub verdict: Option<Verdict>,
     /// The terminal sent a reversal for it (D3, D9).
     pub reversal_seen: bool,
     /// Its key was used for something else within the window (D4), so that a reversal must prove which one it means.
@@ -412,6 +518,7 @@ pub struct Movement {
 stored_struct!(Movement {
     id,
     rrn,
+    terminal_rrn,
     key,
     group,
     fingerprint,
@@ -427,16 +534,30 @@ stored_struct!(Movement {
     state,
     since_wall_ms,
     answer,
+    second_approval,
     evidence,
     obligation,
+    remains_minor,
     confirmed,
     operator_rule,
+    verdict,
     reversal_seen,
     contested,
     last_record,
 });
 
 impl Movement {
+    /// One of the numbers that this movement is known by.
+    pub fn is_named_by(&self, rrn: Rrn) -> bool {
+        self.rrn == rrn || self.terminal_rrn == Some(rrn)
+    }
+
+    /// One of the approvals that the issuer gave it.
+    pub fn is_approved_by(&self, approval: [u8; 6]) -> bool {
+        let first = self.answer.as_ref().and_then(|held| held.approval);
+        first == Some(approval) || self.second_approval == Some(approval)
+    }
+
     /// The issuer approved it, as far as is known.
     pub fn approval_held(&self) -> bool {
         self.answer.as_ref().is_some_and(|answer| answer.moved)
@@ -447,16 +568,33 @@ impl Movement {
         self.answer.as_ref().and_then(|answer| answer.amount).unwrap_or(self.fingerprint.amount)
     }
 
+    /// A promise to reverse is open, whatever the state.
+    pub fn owes(&self) -> bool {
+        self.obligation.as_ref().is_some_and(|obligation| !obligation.ended)
+    }
+
+    /// Something is waited for: the state, or a promise beside it.
+    pub fn is_open(&self) -> bool {
+        !self.state.is_end() || self.owes()
+    }
+
+    /// Two parties may disagree about it right now (section 2).
+    pub fn in_doubt(&self) -> bool {
+        self.state.in_doubt() || self.owes()
+    }
+
     /// What stands at the issuer if every open promise is kept, in minor units.
     pub fn net_minor(&self) -> u64 {
         match self.state {
-            StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation | StateKind::Confirmed => self.amount().minor(),
+            StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation | StateKind::Confirmed => {
+                self.remains_minor.unwrap_or(self.amount().minor())
+            }
             StateKind::AwaitingIssuer
             | StateKind::AwaitingReversalAck
             | StateKind::NeedsOperator
             | StateKind::Declined
-            | StateKind::Unwound
-            | StateKind::Resolved => 0,
+            | StateKind::Unwound => 0,
+            StateKind::Resolved => crate::operator::net_minor(self),
         }
     }
 }

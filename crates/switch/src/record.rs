@@ -8,13 +8,17 @@
 //! bytes 11-   the kind's fields
 //! ```
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use iso8583::{Amount, ResponseCode, Stan, TerminalId};
 
 use crate::binary::{Damaged, Stored, stored_enum};
-use crate::ids::{LinkNo, MovementId};
-use crate::movement::{Answer, Class, ConfirmedBy, Evidence, Movement, Reason, Rule, SentAs, StateKind};
+use crate::ids::{LinkNo, Lsn, MovementId};
+use crate::movement::{
+    Answer, Class, ConfirmedBy, Evidence, Movement, Reason, ReversalNumbers, Rule, Scope, StateKind, Verdict,
+};
+use crate::state::Keep;
 
 /// The version byte of records and snapshots.
 pub const FORMAT_VERSION: u8 = 1;
@@ -26,6 +30,8 @@ pub enum Record {
     Restarted {
         /// How often this partition was started.
         epoch: u32,
+        /// What memory keeps of what has ended, from now on: a replay lets go of what the live core let go.
+        keep: Keep,
     },
     /// A request will leave (M1).
     Intent {
@@ -65,13 +71,15 @@ pub enum Record {
         rule: Rule,
         /// The reason that the message carries.
         reason: Reason,
+        /// How much is undone.
+        scope: Scope,
     },
     /// The numbers under which a reversal goes out; durable before it does.
     ReversalNumbered {
         /// The movement.
         id: MovementId,
-        /// DE11 and DE7.
-        numbers: SentAs,
+        /// DE11, DE7 and the amount.
+        numbers: ReversalNumbers,
         /// Whether its acknowledgement counts (R3).
         deciding: bool,
     },
@@ -81,8 +89,8 @@ pub enum Record {
         id: MovementId,
         /// The code.
         code: ResponseCode,
-        /// The state that it leads to: still `AwaitingReversalAck`, `Unwound` or `NeedsOperator`.
-        to: StateKind,
+        /// What it makes of the promise.
+        verdict: AckVerdict,
     },
     /// An answer to a request that was decided without it (T5). Changes nothing but what is held.
     LateAnswer {
@@ -90,6 +98,13 @@ pub enum Record {
         id: MovementId,
         /// The answer.
         answer: Answer,
+    },
+    /// A second approval with another DE38 (T7). The first stays what the terminal knows.
+    AnotherApproval {
+        /// The movement.
+        id: MovementId,
+        /// DE38, where it carried one.
+        approval: Option<[u8; 6]>,
     },
     /// Both sides agree that it happened.
     Confirmed {
@@ -104,6 +119,22 @@ pub enum Record {
         id: MovementId,
         /// The rule that says so.
         rule: Rule,
+    },
+    /// An operator decided (section 2). An order to undo is followed by its obligation.
+    Resolved {
+        /// The movement.
+        id: MovementId,
+        /// What, who, why.
+        verdict: Verdict,
+    },
+    /// An operator closed an exception.
+    ExceptionClosed {
+        /// The record that made it.
+        exception: Lsn,
+        /// Who closed it.
+        who: String,
+        /// Why.
+        why: String,
     },
     /// A terminal's reversal was seen and changed nothing (D9, D10).
     ReversalSeen {
@@ -146,14 +177,14 @@ pub enum Record {
     },
 }
 stored_enum!(Record {
-    1 => Restarted { epoch },
+    1 => Restarted { epoch, keep },
     2 => Intent { movement },
     3 => Answered { id, answer, to, evidence },
     4 => NeverSent { id, code },
     5 => Delivery { id, evidence },
-    6 => Obligation { id, rule, reason },
+    6 => Obligation { id, rule, reason, scope },
     7 => ReversalNumbered { id, numbers, deciding },
-    8 => ReversalAnswered { id, code, to },
+    8 => ReversalAnswered { id, code, verdict },
     9 => LateAnswer { id, answer },
     10 => Confirmed { id, by },
     11 => NeedsOperator { id, rule },
@@ -162,7 +193,22 @@ stored_enum!(Record {
     14 => Tombstone { terminal, stan, class, amount },
     15 => Recalled { movement },
     16 => StanUsed { link, stan },
+    17 => Resolved { id, verdict },
+    18 => ExceptionClosed { exception, who, why },
+    19 => AnotherApproval { id, approval },
 });
+
+/// What an acknowledgement makes of the promise to reverse (R2, R3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckVerdict {
+    /// It ends.
+    Ended,
+    /// A person decides.
+    Operator,
+    /// It stays open.
+    Open,
+}
+stored_enum!(AckVerdict { 1 => Ended, 2 => Operator, 3 => Open });
 
 /// A record with the head that every record has.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,19 +1,20 @@
 //! What a terminal sends: which message it is, whether its key is known, and what follows (M5, M7, D1-D4, T8, T10, C1).
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
-use iso8583::{Amount, Currency, Fields, ResponseCode, Stan, TerminalId};
+use iso8583::{Amount, Currency, Fields, Mti, ResponseCode, Rrn, Stan, TerminalId};
 
 use crate::action::{Action, Note, Pending};
 use crate::calendar;
 use crate::card::Card;
-use crate::config::Group;
-use crate::ids::{ConnId, GroupNo, LinkId, LinkNo, Lsn, MovementId, Now};
+use crate::config::{Group, OnRekey, OnRepeat};
+use crate::ids::{ConnId, GroupNo, IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now};
 use crate::input::Admission;
 use crate::look_up::Arrival;
 use crate::machine::{Output, Purpose, Request, Switch, Timer, Waiter};
 use crate::message;
-use crate::movement::{Class, Evidence, Fingerprint, Key, Movement, Reason, Rule, StateKind, local_time};
+use crate::movement::{Class, ConfirmedBy, Evidence, Fingerprint, Key, Movement, Reason, Rule, StateKind, local_time};
 use crate::record::Record;
 use crate::table::{decide, takes};
 
@@ -112,6 +113,18 @@ struct Row {
 const ANY_MARK: &[Mark] = &[];
 const ANY_AGE: &[Age] = &[];
 const ANY_CONTENT: &[Content] = &[];
+const MOVEMENTS: &[Known] = &[
+    Known::LookingUp,
+    Known::Movement(StateKind::AwaitingIssuer),
+    Known::Movement(StateKind::AwaitingDelivery),
+    Known::Movement(StateKind::AwaitingConfirmation),
+    Known::Movement(StateKind::AwaitingReversalAck),
+    Known::Movement(StateKind::NeedsOperator),
+    Known::Movement(StateKind::Declined),
+    Known::Movement(StateKind::Confirmed),
+    Known::Movement(StateKind::Unwound),
+    Known::Movement(StateKind::Resolved),
+];
 const LIVE: &[Known] = &[Known::Movement(StateKind::AwaitingDelivery), Known::Movement(StateKind::AwaitingConfirmation)];
 
 /// Section 6, the rows for requests.
@@ -127,8 +140,8 @@ const ARRIVALS: &[Row] = &[
     Row { known: &[Known::Movement(StateKind::NeedsOperator)], content: &[Content::Same], mark: &[Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Replay, rule: "D2" },
     Row { known: &[Known::Movement(StateKind::NeedsOperator)], content: &[Content::Same], mark: &[Mark::Plain], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
     Row { known: &[Known::Movement(StateKind::AwaitingReversalAck), Known::Movement(StateKind::Unwound), Known::Movement(StateKind::Resolved)], content: &[Content::Same], mark: &[Mark::Plain, Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
-    Row { known: &[Known::LookingUp, Known::Movement(StateKind::AwaitingIssuer), Known::Movement(StateKind::AwaitingDelivery), Known::Movement(StateKind::AwaitingConfirmation), Known::Movement(StateKind::AwaitingReversalAck), Known::Movement(StateKind::NeedsOperator), Known::Movement(StateKind::Declined), Known::Movement(StateKind::Confirmed), Known::Movement(StateKind::Unwound), Known::Movement(StateKind::Resolved)], content: &[Content::Same], mark: &[Mark::ReversalSeen], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
-    Row { known: &[Known::LookingUp, Known::Movement(StateKind::AwaitingIssuer), Known::Movement(StateKind::AwaitingDelivery), Known::Movement(StateKind::AwaitingConfirmation), Known::Movement(StateKind::AwaitingReversalAck), Known::Movement(StateKind::NeedsOperator), Known::Movement(StateKind::Declined), Known::Movement(StateKind::Confirmed), Known::Movement(StateKind::Unwound), Known::Movement(StateKind::Resolved)], content: &[Content::Other], mark: ANY_MARK, age: ANY_AGE, then: Decision::Conflict, rule: "D4" },
+    Row { known: MOVEMENTS, content: &[Content::Same], mark: &[Mark::ReversalSeen], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
+    Row { known: MOVEMENTS, content: &[Content::Other], mark: ANY_MARK, age: ANY_AGE, then: Decision::Conflict, rule: "D4" },
 ];
 
 fn arrival(known: Known, content: Content, mark: Mark, age: Age) -> &'static Row {
@@ -165,6 +178,7 @@ impl Switch {
         match (Class::of(mti), mti.as_bytes()) {
             (Some(class), _) => self.money_request(now, class, arrival, out),
             (None, b"0400" | b"0401" | b"0420" | b"0421") => self.terminal_reversal(now, arrival, out),
+            (None, _) if is_completion(mti) => self.completion(now, arrival, out),
             (None, b"0800" | b"0801" | b"0820" | b"0821") => {
                 let answer = message::network_answer(&arrival.message, ResponseCode::APPROVED);
                 self.answer_terminal(conn, answer, Lsn(0), out);
@@ -186,7 +200,7 @@ impl Switch {
             Some(movement) => (compare(&movement.fingerprint, &request.fingerprint), mark(movement)),
             None => (self.compare_pending(&request), Mark::Plain),
         };
-        let own_age_ms = own_age_ms(now, &arrival.message, group);
+        let own_age_ms = own_age_ms(self.civil_ms, &arrival.message, group);
         let repeat = arrival.message.mti().is_repeat();
         let too_old = repeat && own_age_ms.is_some_and(|age_ms| age_ms >= group.repeat_window_ms);
         if known == Known::Nothing
@@ -214,11 +228,14 @@ impl Switch {
             (Decision::TooOld, _) => {
                 let Key { terminal, stan, .. } = request.key;
                 let after = self.exception(now, Rule::D11, terminal, stan, None, out);
+                self.refused.remember(request.key, ResponseCode::DUPLICATE, now.uptime_ms + group.repeat_window_ms);
                 self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, after, out);
             }
             (Decision::Conflict, Some(id)) => {
                 let Key { terminal, stan, .. } = request.key;
-                let after = self.exception(now, Rule::D4, terminal, stan, Some(id), out);
+                let contested = self.movement(id).filter(|movement| movement.contested).map(|movement| movement.last_record);
+                // One entry for a person is enough, however often the terminal tries.
+                let after = contested.unwrap_or_else(|| self.exception(now, Rule::D4, terminal, stan, Some(id), out));
                 self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, after, out);
             }
             (Decision::Attach, Some(id)) => {
@@ -230,19 +247,13 @@ impl Switch {
                     *waiting = arrival;
                 }
             }
+            (Decision::OfferAgain, Some(id)) if self.gave_up(now, id, group) => {
+                self.oblige(now, id, Rule::D2, Reason::NotDelivered, out);
+                self.answer_unwound(now, id, &arrival, out);
+            }
             (Decision::OfferAgain, Some(id)) => self.offer_again(now, id, &arrival, out),
             (Decision::Replay, Some(id)) => self.replay_answer(now, id, &arrival, out),
-            (Decision::Unwound, Some(id)) => {
-                let Some((rrn, after)) = self.movement(id).map(|m| (m.rrn, m.last_record)) else { return };
-                let answer = message::answer(
-                    &message::echo_of(&arrival.message, group.echo_pan),
-                    ResponseCode::RESPONSE_TOO_LATE,
-                    self.movement(id),
-                    false,
-                );
-                self.answer_terminal(arrival.conn, answer, after, out);
-                self.note(answered(now, &arrival, ResponseCode::RESPONSE_TOO_LATE, Some(rrn)), out);
-            }
+            (Decision::Unwound, Some(id)) => self.answer_unwound(now, id, &arrival, out),
             // Another content while the first is looked up: the first is untouched (D4).
             (Decision::Conflict | Decision::OfferAgain | Decision::Replay | Decision::Unwound, None) => {
                 self.refuse(now, &arrival, None, ResponseCode::DUPLICATE, out);
@@ -250,9 +261,9 @@ impl Switch {
         }
     }
 
-    /// What is known of a key, and the movement that it is known by.
+    /// What is known of a key, and the movement that it is known by. Another tap of the chip is another transaction.
     fn known(&mut self, now: Now, request: &MoneyRequest, group: &Group) -> (Known, Option<MovementId>) {
-        let known = self.of_key(request.key).find(|movement| {
+        let known = self.of_key(request.key).filter(|movement| !another_tap(movement, request)).find(|movement| {
             let within_window = now.wall_ms.saturating_sub(movement.begun_wall_ms) < group.repeat_window_ms;
             within_window || (request.local_time.is_some() && movement.local_time == request.local_time)
         });
@@ -271,6 +282,24 @@ impl Switch {
         (Known::Nothing, None)
     }
 
+    /// The terminals of this group repeat only what they have given up, and this answer was released long enough ago.
+    fn gave_up(&self, now: Now, id: MovementId, group: &Group) -> bool {
+        let released_ms = self.live.get(&id).and_then(|live| live.released_ms);
+        group.on_repeat == OnRepeat::Unwind
+            && released_ms.is_some_and(|at_ms| now.uptime_ms >= at_ms + group.crossing_margin_ms)
+    }
+
+    /// 68, after the newest record (D3).
+    fn answer_unwound(&mut self, now: Now, id: MovementId, arrival: &Arrival, out: &mut Output) {
+        let code = ResponseCode::RESPONSE_TOO_LATE;
+        let Some(movement) = self.movement(id) else { return };
+        let (rrn, after) = (movement.rrn, movement.last_record);
+        let echo = message::echo_of(&arrival.message, self.config.group(arrival.group).echo_pan);
+        let answer = message::answer(&echo, code, Some(movement), false);
+        self.answer_terminal(arrival.conn, answer, after, out);
+        self.note(answered(now, arrival, code, Some(rrn)), out);
+    }
+
     fn compare_pending(&mut self, request: &MoneyRequest) -> Content {
         let pending = self.look_ups.waiting_for(request.key).and_then(|arrival| read(request.key.class, arrival).ok());
         pending.map_or(Content::Same, |pending| compare(&pending.fingerprint, &request.fingerprint))
@@ -285,26 +314,38 @@ impl Switch {
         (of_class && alive).then_some((tombstone.wall_ms, tombstone.record))
     }
 
-    /// A transaction that was not there before. What it says of the terminal's earlier ones comes first (T10, C1).
+    /// A transaction that was not there before. What it says of the terminal's earlier ones comes first (T10, D5, D6, C1).
     fn new_movement(&mut self, now: Now, request: MoneyRequest, arrival: Arrival, out: &mut Output) {
-        self.judge_earlier(now, &request, &arrival, out);
-        let refusal = match self.admission {
-            Admission::Open => None,
-            Admission::Draining | Admission::JournalFull => Some(ResponseCode::SYSTEM_MALFUNCTION),
-        };
-        if let Some(code) = refusal {
-            return self.refuse(now, &arrival, Some(request.key), code, out);
+        if let Err(flagged) = self.judge_earlier(now, &request, &arrival, out) {
+            self.refused.remember(
+                request.key,
+                ResponseCode::DUPLICATE,
+                now.uptime_ms + self.config.group(arrival.group).repeat_window_ms,
+            );
+            return self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, flagged, out);
         }
         let route = pan_digits(&arrival.message).and_then(|pan| self.config.route(pan));
-        let connection = route.and_then(|issuer| self.connection_for_request(issuer));
-        let numbered = connection.and_then(|(link, number)| {
-            let late_horizon_ms = self.config.link(number).late_horizon_ms;
-            Some((link, number, self.state.free_stan(number, late_horizon_ms, now.wall_ms)?))
-        });
-        let Some((link, number, stan)) = numbered else {
-            return self.refuse(now, &arrival, Some(request.key), ResponseCode::ISSUER_UNAVAILABLE, out);
-        };
-        self.intend(now, request, arrival, (link, number, stan), out);
+        match self.admit(now, route) {
+            Ok(place) => self.intend(now, request, arrival, place, out),
+            Err(code) => self.refuse(now, &arrival, Some(request.key), code, out),
+        }
+        // What D5 has just promised to reverse, if no request took it along.
+        if let Some(issuer) = route {
+            self.send_due_reversals(now, issuer, out);
+        }
+    }
+
+    /// Where a new request may go (M7).
+    fn admit(&self, now: Now, route: Option<IssuerNo>) -> Result<(LinkId, LinkNo, Stan), ResponseCode> {
+        match self.admission {
+            Admission::Open => {}
+            Admission::Draining | Admission::JournalFull => return Err(ResponseCode::SYSTEM_MALFUNCTION),
+        }
+        let none = ResponseCode::ISSUER_UNAVAILABLE;
+        let (link, number) = route.and_then(|issuer| self.connection_for_request(issuer)).ok_or(none)?;
+        let late_horizon_ms = self.config.link(number).late_horizon_ms;
+        let stan = self.state.free_stan(number, late_horizon_ms, now.wall_ms).ok_or(none)?;
+        Ok((link, number, stan))
     }
 
     /// M1: the intent first, then the request that waits for it.
@@ -319,15 +360,17 @@ impl Switch {
         let config = self.config.clone();
         let id = MovementId(self.state.next_id);
         let message = &arrival.message;
+        let own_rrn = message.get(37).and_then(|text| Rrn::try_from(text).ok());
         let movement = Movement {
             id,
-            rrn: self.new_rrn(now, id, message),
+            rrn: own_rrn.filter(|rrn| self.is_free(rrn)).unwrap_or_else(|| self.new_rrn(id)),
+            terminal_rrn: own_rrn.filter(|rrn| !self.is_free(rrn)),
             key: request.key,
             group: arrival.group,
             fingerprint: request.fingerprint,
             card: arrival.card,
             link: number,
-            sent_as: Switch::numbers(stan, now),
+            sent_as: self.numbers(stan),
             local_time: request.local_time,
             terminal_transmitted: message.get(7).and_then(|digits| digits.try_into().ok()),
             entry_mode: message.get(22).and_then(|digits| digits.try_into().ok()),
@@ -337,16 +380,21 @@ impl Switch {
             state: StateKind::AwaitingIssuer,
             since_wall_ms: now.wall_ms,
             answer: None,
+            second_approval: None,
             evidence: Evidence::None,
             obligation: None,
+            remains_minor: None,
             confirmed: None,
             operator_rule: None,
+            verdict: None,
             reversal_seen: false,
             contested: false,
             last_record: Lsn(0),
         };
         let to_issuer = message::request(message, &movement);
+        let (issuer, merchant, card) = (number.issuer, *request.key.terminal.merchant(), request.fingerprint.card);
         let after = self.write(now, Record::Intent { movement }, out);
+        self.send_reversals_of_card(now, (issuer, merchant, card), (link, number), out);
         let action = self.new_action(Some(Purpose::Request(id)));
         out.actions.push(Pending { after, action: Action::ToIssuer { id: action, link, message: to_issuer, card: None } });
         if let Some(connection) = self.connections.get_mut(&link) {
@@ -359,40 +407,88 @@ impl Switch {
         self.settle(id, out);
     }
 
-    /// T10: an earlier request of a serial terminal that still awaits the issuer was abandoned. C1: an earlier approval of a
-    /// terminal that reverses first, handed long enough ago, was received.
-    fn judge_earlier(&mut self, now: Now, request: &MoneyRequest, arrival: &Arrival, out: &mut Output) {
+    /// What a new transaction says of the terminal's earlier ones. T10: a request of a serial terminal that still awaits the
+    /// issuer was abandoned. D5, D6: one that is equal may be this sale, keyed again. C1: an approval of a terminal that
+    /// reverses first, handed long enough ago, was received. `Err` with the record that says so: refused by policy (D6).
+    fn judge_earlier(&mut self, now: Now, request: &MoneyRequest, arrival: &Arrival, out: &mut Output) -> Result<(), Lsn> {
         let config = self.config.clone();
         let group = config.group(arrival.group);
-        if !group.serial {
-            return;
+        if group.serial {
+            self.look_ups.cancel_requests_of(request.key.terminal);
         }
-        let earlier: alloc::vec::Vec<MovementId> =
+        let open: Vec<MovementId> =
             self.state.open_of_terminal.get(&request.key.terminal).into_iter().flatten().copied().collect();
-        for id in earlier {
+        for id in &open {
+            let Some(movement) = self.movement(*id) else { continue };
+            let abandoned = group.serial || (movement.key == request.key && another_tap(movement, request));
+            // A request that waited for its look-up may be the older of the two.
+            let asked_ms = self.live.get(id).and_then(|live| live.request).map_or(0, |request| request.asked_ms);
+            if movement.state == StateKind::AwaitingIssuer && abandoned && asked_ms <= arrival.at_ms {
+                // Its answer is never delivered: whoever waited is told nothing more.
+                self.stop_waiting(*id);
+                self.oblige(now, *id, Rule::T10, Reason::Unspecified, out);
+            }
+        }
+        self.judge_equal_sales(now, request, arrival, out)?;
+        for id in open.into_iter().filter(|_| group.serial && group.reverses_first) {
             let Some(movement) = self.movement(id) else { continue };
             let proved = matches!(movement.evidence, Evidence::Handed | Evidence::Seen | Evidence::Unknown);
             let handed_ms = self.live.get(&id).and_then(|live| live.handed_ms);
-            let past_margin = handed_ms.is_some_and(|at_ms| now.uptime_ms >= at_ms + group.crossing_margin_ms);
-            match movement.state {
-                StateKind::AwaitingIssuer => {
-                    // Its answer is never delivered: whoever waited is told nothing more.
-                    self.stop_waiting(id);
-                    self.oblige(now, id, Rule::T10, Reason::Unspecified, out);
-                }
-                StateKind::AwaitingConfirmation if group.reverses_first && proved && past_margin && !movement.contested => {
-                    self.confirm(now, id, crate::movement::ConfirmedBy::LaterRequest, Rule::C1, out);
-                }
-                StateKind::AwaitingConfirmation
-                | StateKind::AwaitingDelivery
-                | StateKind::AwaitingReversalAck
-                | StateKind::NeedsOperator
-                | StateKind::Declined
-                | StateKind::Confirmed
-                | StateKind::Unwound
-                | StateKind::Resolved => {}
+            let past_margin = handed_ms.is_some_and(|at_ms| arrival.at_ms >= at_ms + group.crossing_margin_ms);
+            if movement.state == StateKind::AwaitingConfirmation && proved && past_margin {
+                self.confirm(now, id, ConfirmedBy::LaterRequest, Rule::C1, out);
             }
         }
+        Ok(())
+    }
+
+    /// D5 and D6: equal sales of one card at one terminal, close together, and a new tap under a used key.
+    fn judge_equal_sales(
+        &mut self,
+        now: Now,
+        request: &MoneyRequest,
+        arrival: &Arrival,
+        out: &mut Output,
+    ) -> Result<(), Lsn> {
+        let config = self.config.clone();
+        let group = config.group(arrival.group);
+        let Key { terminal, stan, .. } = request.key;
+        let of_terminal = (terminal, MovementId(0))..=(terminal, MovementId(u64::MAX));
+        let earlier: Vec<MovementId> = self
+            .state
+            .by_terminal
+            .range(of_terminal)
+            .rev()
+            .filter_map(|(_, id)| self.movement(*id))
+            .take_while(|movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < group.rekey_window_ms)
+            .filter(|movement| rekeyed(movement, request, &arrival.message))
+            .map(|movement| movement.id)
+            .collect();
+        for id in earlier {
+            let Some(movement) = self.movement(id) else { continue };
+            match (movement.state, movement.evidence) {
+                // Positive evidence that the terminal does not hold the approval (M8).
+                (StateKind::AwaitingDelivery, Evidence::NotHanded) => {
+                    self.promise_unsent(now, id, Rule::D5, Reason::NotDelivered, out)
+                }
+                (StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation | StateKind::Confirmed, _) => {
+                    let flagged = self.exception(now, Rule::D6, terminal, stan, Some(id), out);
+                    if group.on_rekey == OnRekey::Refuse {
+                        return Err(flagged);
+                    }
+                }
+                (
+                    StateKind::AwaitingIssuer
+                    | StateKind::AwaitingReversalAck
+                    | StateKind::NeedsOperator
+                    | StateKind::Declined
+                    | StateKind::Unwound
+                    | StateKind::Resolved,
+                    _,
+                ) => {}
+            }
+        }
+        Ok(())
     }
 
     /// A refusal before any intent: no record, and the key stays refused (M7).
@@ -426,17 +522,17 @@ impl Switch {
         lsn
     }
 
-    /// The terminal's RRN if it sent one that is free, else YDDD, the partition and the movement's number in base 36.
-    fn new_rrn(&self, now: Now, id: MovementId, message: &Fields) -> iso8583::Rrn {
-        let own = message.get(37).and_then(|text| iso8583::Rrn::try_from(text).ok());
-        if let Some(rrn) = own.filter(|rrn| !self.state.by_rrn.contains_key(rrn)) {
-            return rrn;
-        }
+    fn is_free(&self, rrn: &Rrn) -> bool {
+        !self.state.by_rrn.contains_key(rrn)
+    }
+
+    /// YDDD, the partition and the movement's number in base 36.
+    fn new_rrn(&self, id: MovementId) -> Rrn {
         const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
         let mut text = [b'0'; 12];
-        text[..4].copy_from_slice(&calendar::year_day(now.wall_ms));
+        text[..4].copy_from_slice(&calendar::year_day(self.civil_ms));
         text[4] = DIGITS[usize::from(self.config.partition) % 36];
-        // A terminal may have sent, as its own, the number that is next here: then the counter's upper part moves on.
+        // A terminal may have sent, as its own, the number that is next here. Memory holds fewer RRNs than there are.
         let mut number = id.0;
         loop {
             let mut rest = number;
@@ -444,16 +540,21 @@ impl Switch {
                 *place = DIGITS[(rest % 36) as usize];
                 rest /= 36;
             }
-            match iso8583::Rrn::try_from(&text[..]) {
-                Ok(rrn) if !self.state.by_rrn.contains_key(&rrn) => return rrn,
-                Ok(_) => number += 36u64.pow(6),
+            match Rrn::try_from(&text[..]) {
+                Ok(rrn) if self.is_free(&rrn) => return rrn,
+                Ok(_) => number += 1,
                 Err(_) => unreachable!("twelve letters and digits are an RRN"),
             }
         }
     }
 }
 
-pub(crate) fn answered(now: Now, arrival: &Arrival, code: ResponseCode, rrn: Option<iso8583::Rrn>) -> Note {
+/// 0102, 0202 and their repeats: the terminal says whether it completed a sale (C2).
+pub(crate) fn is_completion(mti: Mti) -> bool {
+    matches!(mti.as_bytes(), b"0102" | b"0103" | b"0202" | b"0203")
+}
+
+pub(crate) fn answered(now: Now, arrival: &Arrival, code: ResponseCode, rrn: Option<Rrn>) -> Note {
     let after_ms = now.uptime_ms.saturating_sub(arrival.at_ms);
     Note::Answered { mti: arrival.message.mti(), code, rrn, after_ms, issuer_ms: 0 }
 }
@@ -569,6 +670,30 @@ fn compare(held: &Fingerprint, arrived: &Fingerprint) -> Content {
     if held == arrived { Content::Same } else { Content::Other }
 }
 
+/// Both carry chip data, and it differs: the card was presented again.
+fn another_tap(movement: &Movement, request: &MoneyRequest) -> bool {
+    let (held, arrived) = (movement.fingerprint.chip, request.fingerprint.chip);
+    held.is_some() && arrived.is_some() && held != arrived
+}
+
+/// The request may be this movement, keyed again under a new key (D5), or tapped again under a used one. A request that names
+/// the movement is something else.
+fn rekeyed(movement: &Movement, request: &MoneyRequest, message: &Fields) -> bool {
+    let (held, arrived) = (&movement.fingerprint, &request.fingerprint);
+    let equal = movement.key.class == request.key.class
+        && held.card == arrived.card
+        && held.amount == arrived.amount
+        && held.processing_code == arrived.processing_code;
+    let approval = movement.answer.as_ref().and_then(|answer| answer.approval);
+    let stan = movement.key.stan.digits();
+    let named = message.get(37) == Some(movement.rrn.as_bytes())
+        || approval.is_some_and(|approval| message.get(38) == Some(&approval))
+        || message.get(90).is_some_and(|original| original.get(4..10) == Some(&stan))
+        || message.get(61).is_some_and(|original| original.get(6..12) == Some(&stan));
+    let tapped_again = movement.key == request.key && another_tap(movement, request);
+    (equal && movement.key != request.key && !named) || tapped_again
+}
+
 fn mark(movement: &Movement) -> Mark {
     let doubtful = matches!(movement.operator_rule, Some(Rule::K2 | Rule::C3));
     match (movement.reversal_seen, doubtful) {
@@ -579,16 +704,16 @@ fn mark(movement: &Movement) -> Mark {
 }
 
 /// How long ago the terminal made this message, by its own word: DE12 + DE13, or DE7 where they are absent.
-fn own_age_ms(now: Now, message: &Fields, group: &Group) -> Option<u64> {
+fn own_age_ms(civil_ms: u64, message: &Fields, group: &Group) -> Option<u64> {
     let offset_ms = i64::from(group.utc_offset_minutes) * 60_000;
     let local = local_time(message).and_then(|time_date| {
         let mut month_first = [0; 10];
         month_first[..4].copy_from_slice(&time_date[6..]);
         month_first[4..].copy_from_slice(&time_date[..6]);
-        calendar::age_ms(now.wall_ms.saturating_add_signed(offset_ms), &month_first)
+        calendar::age_ms(civil_ms.saturating_add_signed(offset_ms), &month_first)
     });
     let transmitted =
-        || message.get(7).and_then(|digits| digits.try_into().ok()).and_then(|digits| calendar::age_ms(now.wall_ms, digits));
+        || message.get(7).and_then(|digits| digits.try_into().ok()).and_then(|digits| calendar::age_ms(civil_ms, digits));
     local.or_else(transmitted)
 }
 

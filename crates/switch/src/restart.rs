@@ -1,14 +1,15 @@
 //! What a process does with what it finds in the journal (K1-K3, K7).
 
 use crate::ids::{MovementId, Now};
-use crate::machine::{Output, Sending, Switch, Timer};
+use crate::machine::{Output, Sending, Switch, keep};
 use crate::movement::{Reason, Rule, StateKind};
 use crate::record::Record;
 
 impl Switch {
     /// Begins a life of the process: after the journal was replayed, before the first input.
     pub fn start(&mut self, now: Now, out: &mut Output) {
-        self.write(now, Record::Restarted { epoch: self.state.epoch + 1 }, out);
+        let now = self.steady(now);
+        self.write(now, Record::Restarted { epoch: self.state.epoch + 1, keep: keep(&self.config) }, out);
         let open: alloc::collections::BTreeSet<MovementId> =
             self.state.open.values().flat_map(|tally| tally.ids.iter().copied()).collect();
         for id in open {
@@ -28,6 +29,7 @@ impl Switch {
         let passed = |deadline_ms: u64| now.wall_ms.saturating_sub(since_ms).min(deadline_ms);
         let config = self.config.clone();
         let group = config.group(movement.group);
+        let owes = movement.owes() && movement.state != StateKind::NeedsOperator;
         match movement.state {
             StateKind::AwaitingIssuer => {
                 self.live(id).horizon_from_ms = Some(now.uptime_ms);
@@ -35,13 +37,18 @@ impl Switch {
                 self.note_decided("K1", id, out);
             }
             StateKind::AwaitingDelivery => self.begin_grace_after(now, id, passed(group.redeliver_grace_ms)),
+            // C2 counts from the restart (K2), C3 from the handing.
+            StateKind::AwaitingConfirmation if group.confirm_within_ms.is_some() => self.await_confirmation(now, id, 0),
             StateKind::AwaitingConfirmation => self.await_confirmation(now, id, passed(group.confirm_deadline_ms)),
-            StateKind::AwaitingReversalAck => self.resume_reversal(now, id),
-            StateKind::NeedsOperator
+            StateKind::AwaitingReversalAck
+            | StateKind::NeedsOperator
             | StateKind::Declined
             | StateKind::Confirmed
             | StateKind::Unwound
             | StateKind::Resolved => {}
+        }
+        if owes {
+            self.resume_reversal(now, id);
         }
     }
 
@@ -53,6 +60,6 @@ impl Switch {
         let live = self.live(id);
         live.horizon_from_ms = Some(now.uptime_ms);
         live.sending = Sending { sent_before, decided_before, ..Sending::default() };
-        self.set_timer(id, now.uptime_ms, Timer::Reversal(id));
+        self.set_reversal_timer(id, now.uptime_ms);
     }
 }

@@ -10,24 +10,31 @@ use iso8583::{Amount, Currency, ResponseCode, Rrn, Stan, TerminalId};
 
 use crate::binary::{Damaged, Stored, stored_struct};
 use crate::ids::{IssuerNo, LinkNo, Lsn, MovementId};
-use crate::movement::{Class, Evidence, Key, Movement, Obligation, Rule, StateKind};
-use crate::record::{Entry, FORMAT_VERSION, Record};
+use crate::movement::{Class, Evidence, Key, Movement, Obligation, Resolution, Rule, Scope, StateKind};
+use crate::record::{AckVerdict, Entry, FORMAT_VERSION, Record};
 
 /// The lowest STAN of reversals; requests and network messages of a link use those below. Reversals have a range of their
 /// own because they are numbered per issuer, over all its links (R0), and must not meet a request's number on any of them.
 pub(crate) const FIRST_REVERSAL_STAN: u32 = 900_000;
 const LAST_STAN: u32 = 999_999;
+/// The lowest STAN that there is.
+const FIRST_STAN: Stan = match Stan::new(1) {
+    Ok(stan) => stan,
+    Err(_) => unreachable!(),
+};
 
-/// How much of what has ended stays in memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keep {
+/// How much of what has ended stays in memory. Part of the records, so that a replay under another configuration lets go of
+/// exactly what the live core let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
     /// At least this many ended movements.
-    pub(crate) newest: usize,
-    /// And all that ended within this time.
-    pub(crate) younger_than_ms: u64,
-    /// Tombstones for this long.
-    pub(crate) tombstones_ms: u64,
+    pub newest: u64,
+    /// And all that ended within this time, in milliseconds.
+    pub younger_than_ms: u64,
+    /// Tombstones for this long, in milliseconds.
+    pub tombstones_ms: u64,
 }
+stored_struct!(Keep { newest, younger_than_ms, tombstones_ms });
 
 /// A reversal that came without its original (D11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +70,8 @@ stored_struct!(Exception { rule, terminal, stan, id, wall_ms });
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CensusKey {
     pub(crate) state: StateKind,
+    /// A promise stands beside the state, or is the state.
+    pub(crate) owes: bool,
     pub(crate) issuer: IssuerNo,
     pub(crate) currency: Currency,
 }
@@ -81,7 +90,7 @@ pub(crate) struct State {
     pub(crate) next_id: u64,
     pub(crate) movements: BTreeMap<MovementId, Movement>,
     pub(crate) tombstones: BTreeMap<(TerminalId, Stan), Tombstone>,
-    pub(crate) exceptions: Vec<Exception>,
+    pub(crate) exceptions: BTreeMap<Lsn, Exception>,
     last_stan: BTreeMap<LinkNo, u32>,
     last_reversal_stan: BTreeMap<IssuerNo, u32>,
     /// Whether memory ever let a movement go: then the journal knows more than memory does.
@@ -89,6 +98,7 @@ pub(crate) struct State {
 
     // Derived.
     pub(crate) by_key: BTreeSet<(Key, MovementId)>,
+    pub(crate) by_terminal: BTreeSet<(TerminalId, MovementId)>,
     pub(crate) by_rrn: BTreeMap<Rrn, MovementId>,
     pub(crate) by_link_stan: BTreeMap<(LinkNo, Stan), MovementId>,
     pub(crate) by_reversal_stan: BTreeMap<(IssuerNo, Stan), MovementId>,
@@ -97,22 +107,30 @@ pub(crate) struct State {
     /// Ended movements in the order of their ending, the next to be let go first.
     ended: BTreeSet<(u64, MovementId)>,
     tombstone_ages: BTreeSet<(u64, TerminalId, Stan)>,
-    keep: Keep,
+    /// `None` keeps everything: before the first start, and for look-ups.
+    keep: Option<Keep>,
+    keeps_all: bool,
 }
 
 impl State {
-    pub(crate) fn new(keep: Keep) -> State {
+    /// A state that lets nothing go, whatever the records say.
+    pub(crate) fn keeping_all() -> State {
+        State { keeps_all: true, ..State::new() }
+    }
+
+    pub(crate) fn new() -> State {
         State {
             lsn: Lsn(0),
             epoch: 0,
             next_id: 1,
             movements: BTreeMap::new(),
             tombstones: BTreeMap::new(),
-            exceptions: Vec::new(),
+            exceptions: BTreeMap::new(),
             last_stan: BTreeMap::new(),
             last_reversal_stan: BTreeMap::new(),
             let_go: false,
             by_key: BTreeSet::new(),
+            by_terminal: BTreeSet::new(),
             by_rrn: BTreeMap::new(),
             by_link_stan: BTreeMap::new(),
             by_reversal_stan: BTreeMap::new(),
@@ -120,18 +138,23 @@ impl State {
             open: BTreeMap::new(),
             ended: BTreeSet::new(),
             tombstone_ages: BTreeSet::new(),
-            keep,
+            keep: None,
+            keeps_all: false,
         }
     }
 
     /// Takes a record into the state. The records of a journal come in their order, each once.
-    pub(crate) fn apply(&mut self, lsn: Lsn, entry: &Entry) {
+    ///
+    /// # Errors
+    /// It is about a movement that the records before it did not leave in memory.
+    pub(crate) fn apply(&mut self, lsn: Lsn, entry: &Entry) -> Result<(), Damaged> {
         self.lsn = lsn;
         let wall_ms = entry.wall_ms;
         match &entry.record {
-            Record::Restarted { epoch } => {
+            Record::Restarted { epoch, keep } => {
                 self.epoch = *epoch;
-                self.forget_offers(wall_ms);
+                self.keep = Some(*keep).filter(|_| !self.keeps_all);
+                self.forget_offers(wall_ms)?;
             }
             Record::Intent { movement } => {
                 self.next_id = self.next_id.max(movement.id.0 + 1);
@@ -146,9 +169,13 @@ impl State {
                 self.last_stan.insert(*link, stan.get());
             }
             Record::Exception { rule, terminal, stan, id } => {
-                self.exceptions.push(Exception { rule: *rule, terminal: *terminal, stan: *stan, id: *id, wall_ms });
-                if let (Some(id), Rule::D4) = (id, rule) {
-                    self.change(*id, lsn, wall_ms, |movement| movement.contested = true);
+                self.exceptions.insert(lsn, Exception { rule: *rule, terminal: *terminal, stan: *stan, id: *id, wall_ms });
+                if let Some(id) = id {
+                    self.change(*id, lsn, wall_ms, |movement| match (rule, &mut movement.obligation) {
+                        (Rule::D4, _) => movement.contested = true,
+                        (Rule::R7, Some(obligation)) => obligation.overdue = true,
+                        _ => {}
+                    })?;
                 }
             }
             Record::Tombstone { terminal, stan, class, amount } => {
@@ -159,12 +186,15 @@ impl State {
                 movement.answer = Some(answer.clone());
                 movement.evidence = *evidence;
                 movement.state = *to;
-            }),
+            })?,
             Record::NeverSent { id, code } => self.change(*id, lsn, wall_ms, |movement| {
-                movement.state = match movement.state {
-                    StateKind::AwaitingReversalAck | StateKind::NeedsOperator => StateKind::Unwound,
-                    _ => StateKind::Declined,
-                };
+                // M4: proof that it was never sent ends the promise too.
+                if let Some(obligation) = &mut movement.obligation {
+                    obligation.ended = true;
+                }
+                movement.operator_rule = None;
+                let given_up = matches!(movement.state, StateKind::AwaitingReversalAck | StateKind::NeedsOperator);
+                movement.state = if given_up { StateKind::Unwound } else { StateKind::Declined };
                 movement.answer = Some(crate::movement::Answer {
                     code: *code,
                     approval: None,
@@ -173,7 +203,7 @@ impl State {
                     moved: false,
                     wall_ms,
                 });
-            }),
+            })?,
             Record::Delivery { id, evidence } => self.change(*id, lsn, wall_ms, |movement| {
                 movement.evidence = *evidence;
                 if !movement.state.is_end() {
@@ -184,62 +214,101 @@ impl State {
                 }
                 // The grace of T8 and the margin of C1 run from the newest report.
                 movement.since_wall_ms = wall_ms;
-            }),
-            Record::Obligation { id, rule, reason } => self.change(*id, lsn, wall_ms, |movement| {
-                movement.state = StateKind::AwaitingReversalAck;
-                movement.operator_rule = None;
-                movement.reversal_seen |= matches!(rule, Rule::D7 | Rule::D8);
-                movement.obligation = Some(Obligation {
-                    rule: *rule,
-                    reason: *reason,
-                    opened_wall_ms: wall_ms,
-                    early: None,
-                    deciding: None,
-                    refused: None,
-                });
-            }),
+            })?,
+            Record::Obligation { id, rule, reason, scope } => {
+                self.forget_reversal_numbers(*id);
+                self.change(*id, lsn, wall_ms, |movement| {
+                    match scope {
+                        Scope::All => {
+                            movement.state = StateKind::AwaitingReversalAck;
+                            movement.operator_rule = None;
+                        }
+                        Scope::AllBut { remains_minor } => movement.remains_minor = Some(*remains_minor),
+                        Scope::Approval { .. } => {}
+                    }
+                    movement.reversal_seen |= matches!(rule, Rule::D7 | Rule::D8);
+                    movement.obligation = Some(Obligation {
+                        scope: *scope,
+                        ended: false,
+                        overdue: false,
+                        rule: *rule,
+                        reason: *reason,
+                        opened_wall_ms: wall_ms,
+                        early: None,
+                        deciding: None,
+                        refused: None,
+                    });
+                })?;
+            }
             Record::ReversalNumbered { id, numbers, deciding } => {
                 let issuer = self.movements.get(id).map(|movement| movement.link.issuer);
                 if let Some(issuer) = issuer {
-                    self.last_reversal_stan.insert(issuer, numbers.stan.get());
-                    self.by_reversal_stan.insert((issuer, numbers.stan), *id);
+                    self.last_reversal_stan.insert(issuer, numbers.sent_as.stan.get());
+                    self.by_reversal_stan.insert((issuer, numbers.sent_as.stan), *id);
                 }
                 self.change(*id, lsn, wall_ms, |movement| {
                     if let Some(obligation) = &mut movement.obligation {
                         let place = if *deciding { &mut obligation.deciding } else { &mut obligation.early };
                         *place = Some(*numbers);
                     }
-                });
+                })?;
             }
-            Record::ReversalAnswered { id, code, to } => self.change(*id, lsn, wall_ms, |movement| {
-                movement.state = *to;
+            Record::ReversalAnswered { id, code, verdict } => self.change(*id, lsn, wall_ms, |movement| {
+                let Some(obligation) = &mut movement.obligation else { return };
+                match verdict {
+                    AckVerdict::Open => obligation.refused = Some(*code),
+                    AckVerdict::Ended => {
+                        obligation.refused = None;
+                        obligation.ended = true;
+                        if obligation.scope == Scope::All {
+                            movement.state = StateKind::Unwound;
+                        }
+                    }
+                    AckVerdict::Operator => {
+                        obligation.refused = Some(*code);
+                        movement.state = StateKind::NeedsOperator;
+                        // 30 parks a reversal that the host cannot read (R4); else there is no original to an approval (R2).
+                        let unreadable = *code == ResponseCode::FORMAT_ERROR;
+                        movement.operator_rule = Some(if unreadable { Rule::R4 } else { Rule::R2 });
+                    }
+                }
+            })?,
+            Record::Resolved { id, verdict } => self.change(*id, lsn, wall_ms, |movement| {
+                movement.verdict = Some(verdict.clone());
+                if verdict.resolution == Resolution::Undo {
+                    return;
+                }
+                movement.state = StateKind::Resolved;
+                movement.operator_rule = None;
                 if let Some(obligation) = &mut movement.obligation {
-                    obligation.refused = (*to != StateKind::Unwound).then_some(*code);
+                    obligation.ended = true;
                 }
-                if *to == StateKind::NeedsOperator {
-                    // 30 parks a reversal that the host cannot read (R4); else there is no original to an approval (R2).
-                    let unreadable = *code == ResponseCode::FORMAT_ERROR;
-                    movement.operator_rule = Some(if unreadable { Rule::R4 } else { Rule::R2 });
-                }
-            }),
+            })?,
+            Record::ExceptionClosed { exception, .. } => {
+                self.exceptions.remove(exception);
+            }
             Record::LateAnswer { id, answer } => {
-                self.change(*id, lsn, wall_ms, |movement| movement.answer = Some(answer.clone()));
+                self.change(*id, lsn, wall_ms, |movement| movement.answer = Some(answer.clone()))?;
+            }
+            Record::AnotherApproval { id, approval } => {
+                self.change(*id, lsn, wall_ms, |movement| movement.second_approval = *approval)?;
             }
             Record::Confirmed { id, by } => self.change(*id, lsn, wall_ms, |movement| {
                 movement.state = StateKind::Confirmed;
                 movement.confirmed = Some(*by);
-            }),
+            })?,
             Record::NeedsOperator { id, rule } => self.change(*id, lsn, wall_ms, |movement| {
                 movement.state = StateKind::NeedsOperator;
                 movement.operator_rule = Some(*rule);
-            }),
-            Record::ReversalSeen { id } => self.change(*id, lsn, wall_ms, |movement| movement.reversal_seen = true),
+            })?,
+            Record::ReversalSeen { id } => self.change(*id, lsn, wall_ms, |movement| movement.reversal_seen = true)?,
         }
         self.let_go_of_old(wall_ms);
+        Ok(())
     }
 
     /// K2: what was approved without a durable mark of handing is unknown after a crash.
-    fn forget_offers(&mut self, wall_ms: u64) {
+    fn forget_offers(&mut self, wall_ms: u64) -> Result<(), Damaged> {
         let offered: Vec<MovementId> = self
             .open
             .iter()
@@ -252,25 +321,30 @@ impl State {
             self.change(id, lsn, wall_ms, |movement| {
                 movement.evidence = Evidence::Unknown;
                 movement.state = StateKind::AwaitingConfirmation;
-            });
+            })?;
         }
+        Ok(())
     }
 
     fn insert(&mut self, movement: Movement) {
         let id = movement.id;
         self.by_key.insert((movement.key, id));
-        self.by_rrn.insert(movement.rrn, id);
-        self.by_link_stan.insert((movement.link, movement.sent_as.stan), id);
-        if let Some(obligation) = &movement.obligation {
-            for numbers in [obligation.early, obligation.deciding].into_iter().flatten() {
-                self.by_reversal_stan.insert((movement.link.issuer, numbers.stan), id);
-            }
+        self.by_terminal.insert((movement.key.terminal, id));
+        // A number that was used again names its newest user, in whatever order the two come into memory.
+        newest(&mut self.by_rrn, movement.rrn, id);
+        newest(&mut self.by_link_stan, (movement.link, movement.sent_as.stan), id);
+        for stan in reversal_stans(&movement) {
+            newest(&mut self.by_reversal_stan, (movement.link.issuer, stan), id);
         }
         self.count(&movement, true);
         self.movements.insert(id, movement);
     }
 
-    fn bury(&mut self, terminal: TerminalId, stan: Stan, tombstone: Tombstone) {
+    fn bury(&mut self, terminal: TerminalId, stan: Stan, mut tombstone: Tombstone) {
+        // Both classes of a STAN were reversed: both are refused.
+        if self.tombstones.get(&(terminal, stan)).is_some_and(|older| older.class != tombstone.class) {
+            tombstone.class = None;
+        }
         if let Some(older) = self.tombstones.insert((terminal, stan), tombstone) {
             self.tombstone_ages.remove(&(older.wall_ms, terminal, stan));
         }
@@ -279,7 +353,7 @@ impl State {
 
     /// Enters a movement into the lists that go by its state, or takes it out of them.
     fn count(&mut self, movement: &Movement, enter: bool) {
-        if movement.state.is_end() {
+        if !movement.is_open() {
             let ended = (movement.since_wall_ms, movement.id);
             if enter {
                 self.ended.insert(ended)
@@ -289,7 +363,12 @@ impl State {
             return;
         }
         let amount = movement.fingerprint.amount;
-        let key = CensusKey { state: movement.state, issuer: movement.link.issuer, currency: amount.currency() };
+        let key = CensusKey {
+            state: movement.state,
+            owes: movement.owes(),
+            issuer: movement.link.issuer,
+            currency: amount.currency(),
+        };
         let terminal = movement.key.terminal;
         if enter {
             let tally = self.open.entry(key).or_default();
@@ -313,12 +392,8 @@ impl State {
         }
     }
 
-    fn change(&mut self, id: MovementId, lsn: Lsn, wall_ms: u64, change: impl FnOnce(&mut Movement)) {
-        let Some(mut movement) = self.movements.remove(&id) else {
-            // A record about a movement is preceded by its Intent or Recalled; the core writes no other order.
-            debug_assert!(false, "a record about a movement that memory does not hold");
-            return;
-        };
+    fn change(&mut self, id: MovementId, lsn: Lsn, wall_ms: u64, change: impl FnOnce(&mut Movement)) -> Result<(), Damaged> {
+        let mut movement = self.movements.remove(&id).ok_or(Damaged { what: "record about a known movement" })?;
         self.count(&movement, false);
         let before = movement.state;
         change(&mut movement);
@@ -328,18 +403,20 @@ impl State {
         }
         self.count(&movement, true);
         self.movements.insert(id, movement);
+        Ok(())
     }
 
     fn let_go_of_old(&mut self, wall_ms: u64) {
-        while self.ended.len() > self.keep.newest {
+        let Some(keep) = self.keep else { return };
+        while self.ended.len() as u64 > keep.newest {
             let Some((since_wall_ms, id)) = self.ended.first().copied() else { break };
-            if since_wall_ms.saturating_add(self.keep.younger_than_ms) > wall_ms {
+            if since_wall_ms.saturating_add(keep.younger_than_ms) > wall_ms {
                 break;
             }
             self.forget(id);
         }
         while let Some((buried_wall_ms, terminal, stan)) = self.tombstone_ages.first().copied() {
-            if buried_wall_ms.saturating_add(self.keep.tombstones_ms) > wall_ms {
+            if buried_wall_ms.saturating_add(keep.tombstones_ms) > wall_ms {
                 break;
             }
             self.tombstone_ages.pop_first();
@@ -352,6 +429,7 @@ impl State {
         self.count(&movement, false);
         self.let_go = true;
         self.by_key.remove(&(movement.key, id));
+        self.by_terminal.remove(&(movement.key.terminal, id));
         if self.by_rrn.get(&movement.rrn) == Some(&id) {
             self.by_rrn.remove(&movement.rrn);
         }
@@ -359,12 +437,30 @@ impl State {
         if self.by_link_stan.get(&link_stan) == Some(&id) {
             self.by_link_stan.remove(&link_stan);
         }
-        for numbers in movement.obligation.iter().flat_map(|o| [o.early, o.deciding]).flatten() {
-            let reversal_stan = (movement.link.issuer, numbers.stan);
-            if self.by_reversal_stan.get(&reversal_stan) == Some(&id) {
-                self.by_reversal_stan.remove(&reversal_stan);
+        self.drop_reversal_stans(&movement);
+    }
+
+    /// A new promise has new numbers; answers to the old ones are nobody's.
+    fn forget_reversal_numbers(&mut self, id: MovementId) {
+        if let Some(movement) = self.movements.remove(&id) {
+            self.drop_reversal_stans(&movement);
+            self.movements.insert(id, movement);
+        }
+    }
+
+    fn drop_reversal_stans(&mut self, movement: &Movement) {
+        for stan in reversal_stans(movement) {
+            let place = (movement.link.issuer, stan);
+            if self.by_reversal_stan.get(&place) == Some(&movement.id) {
+                self.by_reversal_stan.remove(&place);
             }
         }
+    }
+
+    /// How many tombstones a terminal has (D11).
+    pub(crate) fn tombstones_of(&self, terminal: TerminalId) -> usize {
+        let from = (terminal, FIRST_STAN);
+        self.tombstones.range(from..).take_while(|((other, _), _)| *other == terminal).count()
     }
 
     /// The next STAN of a link that nothing open or late could still answer to (K4); `None` when there is none.
@@ -391,7 +487,7 @@ impl State {
     pub(crate) fn free_reversal_stan(&self, issuer: IssuerNo, late_horizon_ms: u64, wall_ms: u64) -> Option<Stan> {
         let busy = |stan| {
             self.by_reversal_stan.get(&(issuer, stan)).and_then(|id| self.movements.get(id)).is_some_and(|movement| {
-                !movement.state.is_end() || movement.since_wall_ms.saturating_add(late_horizon_ms) > wall_ms
+                movement.is_open() || movement.since_wall_ms.saturating_add(late_horizon_ms) > wall_ms
             })
         };
         let last = self.last_reversal_stan.get(&issuer).copied().unwrap_or(FIRST_REVERSAL_STAN - 1);
@@ -407,6 +503,7 @@ impl State {
         self.last_stan.put(out);
         self.last_reversal_stan.put(out);
         self.let_go.put(out);
+        self.keep.put(out);
         self.tombstones.put(out);
         self.exceptions.put(out);
         (self.movements.len() as u64).put(out);
@@ -414,18 +511,19 @@ impl State {
     }
 
     /// The state of a snapshot.
-    pub(crate) fn restore(bytes: &[u8], keep: Keep) -> Result<State, Damaged> {
+    pub(crate) fn restore(bytes: &[u8]) -> Result<State, Damaged> {
         let mut from = bytes;
         if u8::take(&mut from)? != FORMAT_VERSION {
             return Err(Damaged { what: "snapshot of version 1" });
         }
-        let mut state = State::new(keep);
+        let mut state = State::new();
         state.lsn = Stored::take(&mut from)?;
         state.epoch = Stored::take(&mut from)?;
         state.next_id = Stored::take(&mut from)?;
         state.last_stan = Stored::take(&mut from)?;
         state.last_reversal_stan = Stored::take(&mut from)?;
         state.let_go = Stored::take(&mut from)?;
+        state.keep = Stored::take(&mut from)?;
         let tombstones: BTreeMap<(TerminalId, Stan), Tombstone> = Stored::take(&mut from)?;
         state.exceptions = Stored::take(&mut from)?;
         let movements: Vec<Movement> = Stored::take(&mut from)?;
@@ -436,6 +534,16 @@ impl State {
         tombstones.into_iter().for_each(|((terminal, stan), tombstone)| state.bury(terminal, stan, tombstone));
         Ok(state)
     }
+}
+
+fn newest<K: Ord>(index: &mut BTreeMap<K, MovementId>, key: K, id: MovementId) {
+    let named = index.entry(key).or_insert(id);
+    *named = id.max(*named);
+}
+
+fn reversal_stans(movement: &Movement) -> impl Iterator<Item = Stan> + use<> {
+    let numbers = movement.obligation.as_ref().map(|obligation| [obligation.early, obligation.deciding]);
+    numbers.into_iter().flatten().flatten().map(|numbers| numbers.sent_as.stan)
 }
 
 fn next_free(last: u32, first: u32, end: u32, busy: impl Fn(Stan) -> bool) -> Option<Stan> {

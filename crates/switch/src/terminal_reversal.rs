@@ -8,16 +8,20 @@ use crate::ids::{Lsn, MovementId, Now};
 use crate::look_up::Arrival;
 use crate::machine::{Output, Switch};
 use crate::message;
-use crate::movement::{Class, Movement, Reason, Rule, StateKind, local_time};
+use crate::movement::{Class, Movement, Reason, Rule, Scope, StateKind, local_time};
 use crate::record::Record;
 use crate::request::{amount_of, answered, terminal_of};
 use crate::table::{decide, takes};
 
 /// How a reversal differs from the movement that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Differs {
+pub(crate) enum Differs {
     No,
     Amount,
+    /// DE95 keeps a part that is less than what stands (D13).
+    Part,
+    /// DE95 keeps what a partial reversal has already left.
+    PartAgain,
     /// The card differs, or it cannot be told which of several is meant.
     Which,
 }
@@ -39,6 +43,8 @@ enum Decision {
     Keep(Rule),
     /// A person decides; 64 or 00 (D12).
     Operator(ResponseCode),
+    /// An obligation beside the state, then 00 (D13).
+    ReversePart,
 }
 
 #[derive(Debug)]
@@ -53,6 +59,7 @@ use StateKind as S;
 
 const ANY_HELD: &[Held] = &[];
 const ANY: &[Differs] = &[];
+const STANDING: &[StateKind] = &[S::AwaitingDelivery, S::AwaitingConfirmation, S::Confirmed];
 const ENDED_OR_OWED: &[StateKind] = &[S::AwaitingReversalAck, S::Unwound, S::Resolved];
 
 /// Section 6, the rows for reversals whose original is known.
@@ -64,9 +71,13 @@ const REVERSALS: &[Row] = &[
     Row { state: &[S::NeedsOperator], held: &[Held::Nothing], differs: ANY, then: Decision::Keep(Rule::D10) },
     Row { state: &[S::Declined], held: ANY_HELD, differs: ANY, then: Decision::Keep(Rule::D9) },
     Row { state: ENDED_OR_OWED, held: ANY_HELD, differs: ANY, then: Decision::Keep(Rule::D10) },
-    Row { state: &[S::AwaitingIssuer, S::AwaitingDelivery, S::AwaitingConfirmation, S::Confirmed], held: ANY_HELD, differs: &[Differs::Amount], then: Decision::Operator(ResponseCode::ORIGINAL_AMOUNT_WRONG) },
-    Row { state: &[S::AwaitingIssuer, S::AwaitingDelivery, S::AwaitingConfirmation, S::Confirmed], held: ANY_HELD, differs: &[Differs::Which], then: Decision::Operator(ResponseCode::APPROVED) },
-    Row { state: &[S::NeedsOperator], held: &[Held::Approval], differs: &[Differs::Amount], then: Decision::Operator(ResponseCode::ORIGINAL_AMOUNT_WRONG) },
+    Row { state: STANDING, held: ANY_HELD, differs: &[Differs::Part], then: Decision::ReversePart },
+    Row { state: STANDING, held: ANY_HELD, differs: &[Differs::PartAgain], then: Decision::Keep(Rule::D10) },
+    Row { state: STANDING, held: ANY_HELD, differs: &[Differs::Amount], then: Decision::Operator(ResponseCode::ORIGINAL_AMOUNT_WRONG) },
+    Row { state: STANDING, held: ANY_HELD, differs: &[Differs::Which], then: Decision::Operator(ResponseCode::APPROVED) },
+    Row { state: &[S::AwaitingIssuer], held: ANY_HELD, differs: &[Differs::Amount, Differs::Part, Differs::PartAgain], then: Decision::Operator(ResponseCode::ORIGINAL_AMOUNT_WRONG) },
+    Row { state: &[S::AwaitingIssuer], held: ANY_HELD, differs: &[Differs::Which], then: Decision::Operator(ResponseCode::APPROVED) },
+    Row { state: &[S::NeedsOperator], held: &[Held::Approval], differs: &[Differs::Amount, Differs::Part, Differs::PartAgain], then: Decision::Operator(ResponseCode::ORIGINAL_AMOUNT_WRONG) },
     Row { state: &[S::NeedsOperator], held: &[Held::Approval], differs: &[Differs::Which], then: Decision::Operator(ResponseCode::APPROVED) },
 ];
 
@@ -75,22 +86,22 @@ fn matches(row: &Row, state: StateKind, held: Held, differs: Differs) -> bool {
 }
 
 /// What a reversal says of its original.
-struct Reference {
-    terminal: TerminalId,
-    stan: Stan,
+pub(crate) struct Reference {
+    pub(crate) terminal: TerminalId,
+    pub(crate) stan: Stan,
     class: Option<Class>,
     transmitted: Option<[u8; 10]>,
     rrn: Option<Rrn>,
     approval: Option<[u8; 6]>,
     local_time: Option<[u8; 10]>,
     amount: Option<Amount>,
-    /// DE95 keeps a part: what remains, in minor units (D13's message; its amount differs from a full reversal's).
+    /// DE95: what is to remain, in minor units; 0 for a full reversal.
     remains_minor: u64,
 }
 
 impl Reference {
     /// The original by DE90, else DE61, else the message's own DE11 (section 6).
-    fn read(message: &Fields) -> Option<Reference> {
+    pub(crate) fn read(message: &Fields) -> Option<Reference> {
         let by_original = message.get(90).filter(|original| original.len() == 42 && original[4..10] != *b"000000");
         let by_batch = message.get(61).filter(|original| original.len() >= 12);
         let stan = match (by_original, by_batch) {
@@ -98,7 +109,8 @@ impl Reference {
             (None, Some(original)) => &original[6..12],
             (None, None) => message.get(11)?,
         };
-        let class = by_original.and_then(|original| iso8583::Mti::try_from(&original[..4]).ok()).and_then(Class::of);
+        let named = by_original.and_then(|original| iso8583::Mti::try_from(&original[..4]).ok()).and_then(Class::of);
+        let class = named.or(Class::of_any(message.mti()));
         let transmitted: Option<[u8; 10]> = by_original.and_then(|original| original[10..20].try_into().ok());
         let remains = message.get(95).and_then(|text| core::str::from_utf8(text.get(..12)?).ok()?.parse().ok());
         Some(Reference {
@@ -106,8 +118,8 @@ impl Reference {
             stan: Stan::try_from(stan).ok()?,
             class,
             transmitted: transmitted.filter(|digits| *digits != [b'0'; 10]),
-            rrn: message.get(37).and_then(|text| Rrn::try_from(text).ok()),
-            approval: message.get(38).and_then(|text| text.try_into().ok()),
+            rrn: message.get(37).filter(|text| says_something(text)).and_then(|text| Rrn::try_from(text).ok()),
+            approval: message.get(38).filter(|text| says_something(text)).and_then(|text| text.try_into().ok()),
             local_time: local_time(message),
             amount: amount_of(message),
             remains_minor: remains.unwrap_or(0),
@@ -117,26 +129,48 @@ impl Reference {
     /// Nothing that identifies a transaction contradicts this one. DE12 and DE13 can be the reversal's own: they prove, and
     /// never contradict.
     fn can_mean(&self, movement: &Movement) -> bool {
-        let approval = movement.answer.as_ref().and_then(|held| held.approval);
-        agrees(self.rrn, Some(movement.rrn))
-            && agrees(self.approval, approval)
+        let approved = movement.answer.as_ref().is_some_and(|held| held.approval.is_some());
+        self.rrn.is_none_or(|rrn| movement.is_named_by(rrn))
+            && self.approval.is_none_or(|approval| !approved || movement.is_approved_by(approval))
             && agrees(self.transmitted, movement.terminal_transmitted)
     }
 
-    /// RRN, approval code or the original's time name this very transaction.
+    /// RRN or approval code name this very transaction.
+    fn names(&self, movement: &Movement) -> bool {
+        self.rrn.is_some_and(|rrn| movement.is_named_by(rrn))
+            || self.approval.is_some_and(|approval| movement.is_approved_by(approval))
+    }
+
+    /// They, or the original's time, prove it.
     fn proves(&self, movement: &Movement) -> bool {
-        let approval = movement.answer.as_ref().and_then(|held| held.approval);
-        names(self.rrn, Some(movement.rrn))
-            || names(self.approval, approval)
+        self.names(movement)
             || names(self.transmitted, movement.terminal_transmitted)
             || names(self.local_time, movement.local_time)
     }
 
-    /// The amount is the requested or the approved one, and all of it is to be undone.
+    /// The amount is the requested or the approved one, or what remains of it.
     fn amount_fits(&self, movement: &Movement) -> bool {
-        let asked = movement.fingerprint.amount;
-        self.remains_minor == 0 && self.amount.is_none_or(|amount| amount == asked || amount == movement.amount())
+        let remains = |amount: Amount| movement.remains_minor.is_some_and(|minor| minor == amount.minor());
+        self.amount
+            .is_none_or(|amount| amount == movement.fingerprint.amount || amount == movement.amount() || remains(amount))
     }
+
+    /// How much of the amount is to be undone (D8, D12, D13).
+    fn difference(&self, movement: &Movement) -> Differs {
+        let stands_minor = movement.remains_minor.unwrap_or(movement.amount().minor());
+        match self.remains_minor {
+            _ if !self.amount_fits(movement) => Differs::Amount,
+            0 => Differs::No,
+            remains_minor if Some(remains_minor) == movement.remains_minor => Differs::PartAgain,
+            remains_minor if remains_minor < stands_minor => Differs::Part,
+            _ => Differs::Amount,
+        }
+    }
+}
+
+/// Terminals fill a field that they have no value for with zeros or blanks.
+fn says_something(text: &[u8]) -> bool {
+    text.iter().any(|byte| !matches!(byte, b'0' | b' '))
 }
 
 fn agrees<T: PartialEq>(carried: Option<T>, held: Option<T>) -> bool {
@@ -148,9 +182,11 @@ fn names<T: PartialEq>(carried: Option<T>, held: Option<T>) -> bool {
 }
 
 /// Which movement a reversal means.
-enum Original {
+pub(crate) enum Original {
     None,
     One(MovementId, Differs),
+    /// Not recent and not proved, but of this STAN and amount, and it may stand.
+    Older(MovementId),
 }
 
 impl Switch {
@@ -158,22 +194,32 @@ impl Switch {
         let Some(reference) = Reference::read(&arrival.message) else {
             return self.refuse(now, &arrival, None, ResponseCode::FORMAT_ERROR, out);
         };
-        // A request that waits for a look-up will not become an intent any more (section 6).
-        if self.look_ups.cancel(reference.terminal, reference.stan, reference.class) {
-            return self.bury(now, &arrival, &reference, out);
+        // A request that waits for a look-up will not become an intent any more (section 6); it may be the repeat of what
+        // this reversal means, which is looked for all the same.
+        self.look_ups.cancel(reference.terminal, reference.stan, reference.class);
+        let original = self.original(now, &arrival, &reference);
+        if !matches!(original, Original::One(..)) && self.state.let_go && !arrival.looked_up {
+            return self.look_up(now, reference.stan, reference.terminal, None, arrival, out);
         }
-        match self.original(now, &arrival, &reference) {
-            Original::One(id, differs) => self.reverse_known(now, id, differs, &arrival, out),
-            Original::None if self.state.let_go && !arrival.looked_up => {
-                self.look_up(now, reference.stan, reference.terminal, None, arrival, out);
+        match original {
+            Original::One(id, differs) => self.reverse_known(now, (id, differs), &reference, &arrival, out),
+            // Too little to reverse it on. And the original that is really meant may still come.
+            Original::Older(id) => {
+                if self.bury(now, &arrival, &reference, out).is_some() {
+                    self.reverse_known(now, (id, Differs::Which), &reference, &arrival, out);
+                }
             }
-            Original::None => self.bury(now, &arrival, &reference, out),
+            Original::None => {
+                if let Some(after) = self.bury(now, &arrival, &reference, out) {
+                    self.answer_reversal(now, &arrival, ResponseCode::APPROVED, None, after, out);
+                }
+            }
         }
     }
 
     /// The candidates that nothing contradicts; of those the newest, if it is recent or proved. What is left but cannot be
     /// told apart, or differs in amount or card, is named with the difference (D12).
-    fn original(&self, now: Now, arrival: &Arrival, reference: &Reference) -> Original {
+    pub(crate) fn original(&self, now: Now, arrival: &Arrival, reference: &Reference) -> Original {
         let window_ms = self.config.group(arrival.group).repeat_window_ms;
         let classes: &[Class] = match reference.class {
             Some(Class::Authorisation) => &[Class::Authorisation],
@@ -199,22 +245,29 @@ impl Switch {
             let two_classes = fitting.iter().any(|other| other.key.class != newest.key.class);
             let unproved_contest = newest.contested && !proves_which(newest, reference, arrival);
             let unclear = (two_classes && !proved) || unproved_contest;
-            return Original::One(newest.id, if unclear { Differs::Which } else { Differs::No });
+            return Original::One(newest.id, if unclear { Differs::Which } else { reference.difference(newest) });
         }
         if let Some(differing) = candidates.iter().find(nearby) {
             let amount = !reference.amount_fits(differing);
             return Original::One(differing.id, if amount { Differs::Amount } else { Differs::Which });
         }
-        // An older one on STAN and amount alone is not enough to reverse, and too much to bury.
-        match candidates.iter().find(fits) {
-            Some(older) => Original::One(older.id, Differs::Which),
+        let stands = |movement: &&&Movement| !matches!(movement.state, StateKind::Declined | StateKind::Unwound);
+        match candidates.iter().filter(fits).find(stands) {
+            Some(older) => Original::Older(older.id),
             None => Original::None,
         }
     }
 
-    fn reverse_known(&mut self, now: Now, id: MovementId, differs: Differs, arrival: &Arrival, out: &mut Output) {
+    fn reverse_known(
+        &mut self,
+        now: Now,
+        (id, differs): (MovementId, Differs),
+        reference: &Reference,
+        arrival: &Arrival,
+        out: &mut Output,
+    ) {
         let Some(movement) = self.movement(id) else { return };
-        let held = if movement.approval_held() && movement.obligation.is_none() { Held::Approval } else { Held::Nothing };
+        let held = if movement.approval_held() && !movement.owes() { Held::Approval } else { Held::Nothing };
         let state = movement.state;
         let row = decide(REVERSALS, |row| matches(row, state, held, differs));
         let code = match row.then {
@@ -230,6 +283,12 @@ impl Switch {
                 self.write(now, Record::ReversalSeen { id }, out);
                 ResponseCode::APPROVED
             }
+            Decision::ReversePart => {
+                self.note_decided(Rule::D13.name(), id, out);
+                let scope = Scope::AllBut { remains_minor: reference.remains_minor };
+                self.promise(now, id, (Rule::D13, Reason::PartlyCompleted, scope), out);
+                ResponseCode::APPROVED
+            }
             Decision::Operator(code) => {
                 self.note_decided(Rule::D12.name(), id, out);
                 self.leave_to_operator(now, id, Rule::D12, out);
@@ -240,12 +299,19 @@ impl Switch {
         self.answer_reversal(now, arrival, code, Some(id), after, out);
     }
 
-    /// D11: nothing to reverse, and nothing that could come later will be executed.
-    fn bury(&mut self, now: Now, arrival: &Arrival, reference: &Reference, out: &mut Output) {
+    /// D11: nothing that could come later will be executed. `None` when the terminal has too many tombstones: without its
+    /// record 00 would be a promise that nobody keeps, so it gets 96.
+    fn bury(&mut self, now: Now, arrival: &Arrival, reference: &Reference, out: &mut Output) -> Option<Lsn> {
         let Reference { terminal, stan, class, amount, .. } = *reference;
-        let after = self.write(now, Record::Tombstone { terminal, stan, class, amount }, out);
+        let quota = self.config.group(arrival.group).tombstones_max;
+        let known = self.state.tombstones.contains_key(&(terminal, stan));
+        if !known && self.state.tombstones_of(terminal) >= quota {
+            self.note(Note::Exception { rule: Rule::D11.name(), rrn: None }, out);
+            self.answer_reversal(now, arrival, ResponseCode::SYSTEM_MALFUNCTION, None, Lsn(0), out);
+            return None;
+        }
         self.note(Note::Decided { rule: Rule::D11.name(), rrn: None }, out);
-        self.answer_reversal(now, arrival, ResponseCode::APPROVED, None, after, out);
+        Some(self.write(now, Record::Tombstone { terminal, stan, class, amount }, out))
     }
 
     fn answer_reversal(
@@ -277,9 +343,8 @@ fn card_fits(movement: &Movement, arrival: &Arrival) -> bool {
 
 /// PAN, 37 or 38 say which of the uses of a contested key is meant (D4).
 fn proves_which(movement: &Movement, reference: &Reference, arrival: &Arrival) -> bool {
-    let approval = movement.answer.as_ref().and_then(|held| held.approval);
     let card = names(arrival.card.map(|card| card.hmac), movement.card.map(|card| card.hmac));
-    card || names(reference.rrn, Some(movement.rrn)) || names(reference.approval, approval)
+    card || reference.names(movement)
 }
 
 #[cfg(test)]
@@ -291,7 +356,7 @@ mod tests {
     fn every_reversal_matches_exactly_one_row() {
         for state in StateKind::ALL {
             for held in [Held::Nothing, Held::Approval] {
-                for differs in [Differs::No, Differs::Amount, Differs::Which] {
+                for differs in [Differs::No, Differs::Amount, Differs::Part, Differs::PartAgain, Differs::Which] {
                     assert_one_row(REVERSALS, &(state, held, differs), |row| matches(row, state, held, differs));
                 }
             }

@@ -4,16 +4,19 @@
 //! has passed, sends are early: made at once, under their own numbers, and whatever comes back is provisional. Then the
 //! deciding send goes out under new numbers, and only its acknowledgement ends the obligation (R3).
 
-use iso8583::{Amount, Fields, ResponseCode, Stan};
+use alloc::vec::Vec;
+
+use iso8583::{Fields, ResponseCode, Stan};
 
 use crate::action::{Action, Note, Pending};
 use crate::answer::{card_agrees, terminal_agrees};
-use crate::ids::{IssuerNo, LinkId, LinkNo, MovementId, Now};
+use crate::card::CardHmac;
+use crate::ids::{ActionId, IssuerNo, LinkId, LinkNo, MovementId, Now};
 use crate::input::Report;
-use crate::machine::{Output, Purpose, Sending, Switch, Timer};
+use crate::machine::{Flight, Output, Purpose, Sending, Switch};
 use crate::message;
-use crate::movement::{Movement, Reason, Rule, StateKind};
-use crate::record::Record;
+use crate::movement::{Movement, Reason, ReversalNumbers, Rule, Scope};
+use crate::record::{AckVerdict, Record};
 use crate::table::{decide, takes};
 
 /// What the code of an acknowledgement says.
@@ -80,26 +83,90 @@ impl Switch {
         self.withdraw(id, out);
         self.clear_timer(id);
         self.forget_in_flight(id);
-        self.write(now, Record::Obligation { id, rule, reason }, out);
+        self.promise(now, id, (rule, reason, Scope::All), out);
+    }
+
+    /// Promises to reverse a part of a movement, or a second approval of it: its state stays (D13, T7). A promise that is
+    /// open already is replaced by one that undoes as much or more.
+    pub(crate) fn promise(
+        &mut self,
+        now: Now,
+        id: MovementId,
+        (rule, reason, scope): (Rule, Reason, Scope),
+        out: &mut Output,
+    ) {
+        self.record_promise(now, id, (rule, reason, scope), out);
+        self.reversal_due(now, id, out);
+    }
+
+    /// Promises to reverse all of a movement, and leaves the sending to what follows in the same turn (D5).
+    pub(crate) fn promise_unsent(&mut self, now: Now, id: MovementId, rule: Rule, reason: Reason, out: &mut Output) {
+        self.withdraw(id, out);
+        self.clear_timer(id);
+        self.record_promise(now, id, (rule, reason, Scope::All), out);
+        self.enter_line(id);
+    }
+
+    fn record_promise(&mut self, now: Now, id: MovementId, (rule, reason, scope): (Rule, Reason, Scope), out: &mut Output) {
+        self.stop_sending(id);
+        self.write(now, Record::Obligation { id, rule, reason, scope }, out);
         let Some((issuer, rrn)) = self.movement(id).map(|movement| (movement.link.issuer, movement.rrn)) else { return };
         self.live(id).sending = Sending::default();
         self.note(Note::ObligationRecorded { issuer, rule: rule.name(), rrn }, out);
         self.settle(id, out);
-        self.reversal_due(now, id, out);
+    }
+
+    /// R5, R6: a new request for a card is written after the card's reversals that were never sent, on the same connection.
+    pub(crate) fn send_reversals_of_card(
+        &mut self,
+        now: Now,
+        (issuer, merchant, card): (IssuerNo, [u8; 15], Option<CardHmac>),
+        (link, number): (LinkId, LinkNo),
+        out: &mut Output,
+    ) {
+        let of_card = |(_, id): &(u32, MovementId)| {
+            let movement = self.movement(*id)?;
+            let same = movement.fingerprint.card == card && *movement.key.terminal.merchant() == merchant;
+            let unsent = self.live.get(id).is_none_or(|live| live.sending.sends == 0);
+            (same && unsent).then_some(*id)
+        };
+        let unsent: Vec<MovementId> = self.due.get(&issuer).into_iter().flatten().filter_map(of_card).collect();
+        for id in unsent {
+            self.send_reversal(now, id, link, number, out);
+        }
     }
 
     /// Puts a reversal into the line of its issuer, and sends what may go.
     pub(crate) fn reversal_due(&mut self, now: Now, id: MovementId, out: &mut Output) {
-        let Some(issuer) = self.movement(id).map(|movement| movement.link.issuer) else { return };
-        self.due.entry(issuer).or_default().insert(id);
-        self.send_due_reversals(now, issuer, out);
+        if let Some(issuer) = self.enter_line(id) {
+            self.send_due_reversals(now, issuer, out);
+        }
+    }
+
+    fn enter_line(&mut self, id: MovementId) -> Option<IssuerNo> {
+        let issuer = self.movement(id)?.link.issuer;
+        self.leave_line(id);
+        let sending = &mut self.live(id).sending;
+        // R5: what is silent for long stands behind what was never sent.
+        let sends = sending.sends;
+        sending.due = Some(sends);
+        self.due.entry(issuer).or_default().insert((sends, id));
+        Some(issuer)
+    }
+
+    fn leave_line(&mut self, id: MovementId) {
+        let place = self.live.get_mut(&id).and_then(|live| live.sending.due.take());
+        let issuer = self.movement(id).map(|movement| movement.link.issuer);
+        if let (Some(sends), Some(line)) = (place, issuer.and_then(|issuer| self.due.get_mut(&issuer))) {
+            line.remove(&(sends, id));
+        }
     }
 
     /// Sends what is due, oldest first, while the window is open and a connection is ready.
     pub(crate) fn send_due_reversals(&mut self, now: Now, issuer: IssuerNo, out: &mut Output) {
         let window = self.config.issuers.get(&issuer).map_or(1, |issuer| issuer.reversal_window);
         while self.unacknowledged.get(&issuer).map_or(0, |ids| ids.len()) < window {
-            let Some(id) = self.due.get(&issuer).and_then(|ids| ids.first()).copied() else { return };
+            let Some((_, id)) = self.due.get(&issuer).and_then(|line| line.first()).copied() else { return };
             let Some(original) = self.movement(id).map(|movement| movement.link) else { return };
             let Some((link, number)) = self.connection_for_reversal(original) else { return };
             if !self.send_reversal(now, id, link, number, out) {
@@ -134,7 +201,7 @@ impl Switch {
             None => {
                 let late_horizon_ms = config.link(number).late_horizon_ms;
                 let Some(stan) = self.state.free_reversal_stan(issuer, late_horizon_ms, now.wall_ms) else { return false };
-                let numbers = Switch::numbers(stan, now);
+                let numbers = ReversalNumbers { sent_as: self.numbers(stan), minor: movement.amount().minor() };
                 self.write(now, Record::ReversalNumbered { id, numbers, deciding }, out);
                 numbers
             }
@@ -143,9 +210,8 @@ impl Switch {
         let again = sending.sent_before || sending.sends > 0;
         sending.sends += 1;
         sending.deciding_sends += u32::from(deciding);
-        sending.in_flight = Some((numbers.stan, link));
         let attempt = sending.sends;
-        self.due.entry(issuer).or_default().remove(&id);
+        self.leave_line(id);
         self.unacknowledged.entry(issuer).or_default().insert(id);
         let Some(movement) = self.movement(id) else { return false };
         let (rrn, after, card) = (movement.rrn, movement.last_record, movement.card.map(|card| card.sealed));
@@ -154,9 +220,10 @@ impl Switch {
         // An early send is not waited for longer than until the deciding one may go.
         let until_ms =
             self.horizon_ms(movement).filter(|_| !deciding).map_or(answered_by_ms, |at_ms| at_ms.min(answered_by_ms));
-        let action = self.new_action(Some(Purpose::Reversal(id, numbers.stan)));
+        let action = self.new_action(Some(Purpose::Reversal(id)));
+        self.live(id).sending.in_flight = Some(Flight { action, stan: numbers.sent_as.stan, link });
         out.actions.push(Pending { after, action: Action::ToIssuer { id: action, link, message, card } });
-        self.set_timer(id, until_ms.max(now.uptime_ms + 1), Timer::Reversal(id));
+        self.set_reversal_timer(id, until_ms.max(now.uptime_ms + 1));
         self.note(Note::ObligationSent { issuer, rrn, attempt }, out);
         true
     }
@@ -178,7 +245,7 @@ impl Switch {
         self.send_after_one_left(now, id, out);
     }
 
-    fn take_from_flight(&mut self, id: MovementId) -> Option<(Stan, LinkId)> {
+    fn take_from_flight(&mut self, id: MovementId) -> Option<Flight> {
         let in_flight = self.live.get_mut(&id)?.sending.in_flight.take()?;
         let issuer = self.movement(id)?.link.issuer;
         if let Some(ids) = self.unacknowledged.get_mut(&issuer) {
@@ -203,16 +270,15 @@ impl Switch {
             (false, Some(horizon_ms)) => horizon_ms.min(again_ms),
             (false, None) | (true, _) => again_ms,
         };
-        self.set_timer(id, at_ms, Timer::Reversal(id));
+        self.set_reversal_timer(id, at_ms);
     }
 
     /// The timer of an obligation: its send was not answered in time, or the next one is due.
     pub(crate) fn reversal_timer(&mut self, now: Now, id: MovementId, out: &mut Output) {
-        let Some(movement) = self.movement(id).filter(|movement| movement.state == StateKind::AwaitingReversalAck) else {
-            return;
-        };
+        let Some(movement) = self.movement(id).filter(|movement| movement.owes()) else { return };
         let decide_now = self.may_decide(now, movement)
             && movement.obligation.as_ref().is_some_and(|obligation| obligation.deciding.is_none());
+        self.list_if_overdue(now, id, out);
         let waited = self.take_from_flight(id).is_some();
         if waited && !decide_now {
             self.await_next_send(now, id, false);
@@ -222,12 +288,25 @@ impl Switch {
         }
     }
 
-    /// The original's report has come after its obligation was opened: now the horizon is known.
+    /// R7: an old promise is still kept, and a person hears of it, once.
+    fn list_if_overdue(&mut self, now: Now, id: MovementId, out: &mut Output) {
+        let Some(movement) = self.movement(id) else { return };
+        let Some(obligation) = movement.obligation.as_ref().filter(|obligation| !obligation.overdue) else { return };
+        let patience_ms = self.config.issuers.get(&movement.link.issuer).map_or(0, |issuer| issuer.needs_operator_after_ms);
+        if now.wall_ms.saturating_sub(obligation.opened_wall_ms) >= patience_ms {
+            let (terminal, stan) = (movement.key.terminal, movement.key.stan);
+            self.exception(now, Rule::R7, terminal, stan, Some(id), out);
+        }
+    }
+
+    /// The original's report, or that of its connection's end, has come after its obligation was opened: now the horizon is
+    /// known, and nothing needs to be waited for beyond it.
     pub(crate) fn reversal_horizon_known(&mut self, now: Now, id: MovementId) {
-        let in_flight = self.live.get(&id).is_some_and(|live| live.sending.in_flight.is_some());
-        let due = self.due.values().any(|ids| ids.contains(&id));
-        if !in_flight && !due {
-            self.await_next_send(now, id, false);
+        let Some(movement) = self.movement(id).filter(|movement| movement.owes()) else { return };
+        let Some(horizon_ms) = self.horizon_ms(movement).filter(|_| !self.may_decide(now, movement)) else { return };
+        let timer_ms = self.live.get(&id).and_then(|live| live.reversal_timer_ms());
+        if timer_ms.is_some_and(|at_ms| at_ms > horizon_ms) {
+            self.set_reversal_timer(id, horizon_ms);
         }
     }
 
@@ -237,7 +316,7 @@ impl Switch {
             self.movement(id).and_then(|m| m.obligation.as_ref()).is_some_and(|obligation| obligation.deciding.is_some());
         if !decided {
             self.take_from_flight(id);
-            self.clear_timer(id);
+            self.clear_reversal_timer(id);
             self.reversal_due(now, id, out);
         }
     }
@@ -245,26 +324,35 @@ impl Switch {
     /// No send of this movement is due or in flight any more.
     pub(crate) fn stop_sending(&mut self, id: MovementId) {
         self.take_from_flight(id);
-        for ids in self.due.values_mut() {
-            ids.remove(&id);
-        }
+        self.clear_reversal_timer(id);
+        self.leave_line(id);
     }
 
-    /// What became of the write of a reversal. One that never left is due again at once, elsewhere.
-    pub(crate) fn reversal_reported(&mut self, now: Now, id: MovementId, stan: Stan, report: Report, out: &mut Output) {
-        let Some((_, link)) = self.live.get(&id).and_then(|live| live.sending.in_flight).filter(|(sent, _)| *sent == stan)
-        else {
-            return;
-        };
+    /// What became of the write of a reversal. One that never left does not count as sent, and is due again at once.
+    pub(crate) fn reversal_reported(
+        &mut self,
+        now: Now,
+        id: MovementId,
+        action: ActionId,
+        report: Report,
+        out: &mut Output,
+    ) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let Some(flight) = live.sending.in_flight.filter(|flight| flight.action == action) else { return };
         match report {
             Report::Written => {}
-            Report::Partial => self.link_failed(link, out),
+            Report::Partial => self.link_failed(flight.link, out),
             // R4: parked, and in nobody's way.
             Report::Unbuildable => self.leave_to_operator(now, id, Rule::R4, out),
             Report::NotSent | Report::Undeliverable => {
-                self.link_failed(link, out);
+                let decided = self.movement(id).and_then(|movement| movement.obligation.as_ref()).and_then(|o| o.deciding);
+                let deciding = decided.is_some_and(|numbers| numbers.sent_as.stan == flight.stan);
                 self.take_from_flight(id);
-                self.clear_timer(id);
+                let sending = &mut self.live(id).sending;
+                sending.sends = sending.sends.saturating_sub(1);
+                sending.deciding_sends = sending.deciding_sends.saturating_sub(u32::from(deciding));
+                self.link_failed(flight.link, out);
+                self.clear_reversal_timer(id);
                 self.reversal_due(now, id, out);
             }
         }
@@ -281,21 +369,20 @@ impl Switch {
         let (Some(stan), Some(code), Some(movement)) = (stan, code, movement) else {
             return self.unmatched(issuer, message.mti(), out);
         };
-        let Some(obligation) = movement.obligation.as_ref().filter(|_| movement.state == StateKind::AwaitingReversalAck)
-        else {
+        let Some(obligation) = movement.obligation.as_ref().filter(|obligation| !obligation.ended) else {
             return self.unmatched(issuer, message.mti(), out);
         };
-        let deciding = obligation.deciding.is_some_and(|numbers| numbers.stan == stan);
+        let deciding = obligation.deciding.is_some_and(|numbers| numbers.sent_as.stan == stan);
         let numbers = if deciding { obligation.deciding } else { obligation.early };
-        let Some(numbers) = numbers.filter(|numbers| numbers.stan == stan) else {
+        let Some(numbers) = numbers.filter(|numbers| numbers.sent_as.stan == stan) else {
             return self.unmatched(issuer, message.mti(), out);
         };
         let link = config.link(number);
         let same = |de: u8, held: &[u8]| message.get(de).is_none_or(|carried| carried == held);
-        let names_it = (!link.echoes_de7 || same(7, &numbers.transmitted))
+        let names_it = (!link.echoes_de7 || same(7, &numbers.sent_as.transmitted))
             && (!link.echoes_card_and_rrn || (same(37, movement.rrn.as_bytes()) && card_agrees(movement, message)))
             && original_agrees(movement, message)
-            && amount_agrees(movement, message)
+            && amount_agrees(numbers, message)
             && terminal_agrees(movement, message);
         if !names_it {
             return self.unmatched(issuer, message.mti(), out);
@@ -305,15 +392,17 @@ impl Switch {
         let sent_again = sending.decided_before || sending.deciding_sends > 1;
         let kind = code_kind(code, &link.codes.no_original);
         let row = decide(ACKNOWLEDGEMENTS, |row| matches(row, deciding, kind, approval_held, sent_again));
-        if sending.in_flight.is_some_and(|(sent, _)| sent == stan) {
+        // An answer to another send leaves the standing one with its timer.
+        let standing = sending.in_flight.is_none_or(|flight| flight.stan != stan);
+        if !standing {
             self.take_from_flight(id);
         }
-        let to = match row.then {
-            Decision::Unwound => StateKind::Unwound,
-            Decision::Operator => StateKind::NeedsOperator,
-            Decision::Again | Decision::Provisional => StateKind::AwaitingReversalAck,
+        let verdict = match row.then {
+            Decision::Unwound => AckVerdict::Ended,
+            Decision::Operator => AckVerdict::Operator,
+            Decision::Again | Decision::Provisional => AckVerdict::Open,
         };
-        self.write(now, Record::ReversalAnswered { id, code, to }, out);
+        self.write(now, Record::ReversalAnswered { id, code, verdict }, out);
         match row.then {
             Decision::Unwound => {
                 self.note(Note::ObligationAcknowledged { issuer, rrn, code }, out);
@@ -322,24 +411,16 @@ impl Switch {
             Decision::Operator => {
                 self.clear_timer(id);
                 self.stop_sending(id);
+                self.withdraw(id, out);
                 let rule = self.movement(id).and_then(|movement| movement.operator_rule).unwrap_or(Rule::R2);
                 self.note(Note::Exception { rule: rule.name(), rrn: Some(rrn) }, out);
                 self.settle(id, out);
             }
+            Decision::Again | Decision::Provisional if standing => {}
             Decision::Again => self.await_next_send(now, id, false),
-            // The deciding send may be in flight or due already; its own timer stands.
-            Decision::Provisional
-                if self.live.get(&id).is_some_and(|live| live.sending.in_flight.is_none()) && !self.is_due(issuer, id) =>
-            {
-                self.await_next_send(now, id, true);
-            }
-            Decision::Provisional => {}
+            Decision::Provisional => self.await_next_send(now, id, true),
         }
         self.send_due_reversals(now, issuer, out);
-    }
-
-    fn is_due(&self, issuer: IssuerNo, id: MovementId) -> bool {
-        self.due.get(&issuer).is_some_and(|ids| ids.contains(&id))
     }
 }
 
@@ -362,12 +443,10 @@ fn original_agrees(movement: &Movement, message: &Fields) -> bool {
     message.get(90).is_none_or(|original| original.get(4..10) == Some(&movement.sent_as.stan.digits()[..]))
 }
 
-/// DE4, where carried, is the amount that was to be reversed.
-fn amount_agrees(movement: &Movement, message: &Fields) -> bool {
-    message.get(4).is_none_or(|digits| {
-        Amount::from_digits(digits, movement.fingerprint.amount.currency())
-            .is_ok_and(|amount| amount.minor() == movement.amount().minor())
-    })
+/// DE4, where carried, is the amount that was sent.
+fn amount_agrees(numbers: ReversalNumbers, message: &Fields) -> bool {
+    let minor = |digits: &[u8]| core::str::from_utf8(digits).ok()?.parse::<u64>().ok();
+    message.get(4).is_none_or(|digits| minor(digits) == Some(numbers.minor))
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use iso8583::{Currency, Rrn};
 
 use crate::config::Config;
-use crate::ids::{IssuerNo, LinkId, LinkNo, MovementId};
+use crate::ids::{IssuerNo, LinkId, LinkNo, Lsn, MovementId};
 use crate::machine::Switch;
-use crate::movement::{Movement, StateKind};
+use crate::movement::{Evidence, Movement, StateKind};
 use crate::state::Exception;
 
 /// Open movements of one state, issuer and currency.
@@ -57,7 +57,7 @@ impl Switch {
             count: tally.ids.len() as u64,
             amount_minor: tally.minor,
             oldest_wall_ms: tally.ids.first().and_then(|id| self.state.movements.get(id)).map(|oldest| oldest.begun_wall_ms),
-            in_doubt: key.state.in_doubt(),
+            in_doubt: key.state.in_doubt() || key.owes,
         };
         self.state.open.iter().map(row).collect()
     }
@@ -68,16 +68,26 @@ impl Switch {
             .state
             .open
             .iter()
-            .filter(|(key, _)| key.state.in_doubt())
+            .filter(|(key, _)| key.state.in_doubt() || key.owes)
             .flat_map(|(_, tally)| tally.ids.iter().copied())
             .collect();
         ids.sort();
         ids.into_iter().filter_map(|id| self.state.movements.get(&id))
     }
 
+    /// Approvals of which nobody knows whether the terminal got them (K2): not in doubt, and listed.
+    pub fn unknown_deliveries(&self) -> impl Iterator<Item = &Movement> {
+        self.state
+            .open
+            .iter()
+            .filter(|(key, _)| key.state == StateKind::AwaitingConfirmation)
+            .flat_map(|(_, tally)| tally.ids.iter().filter_map(|id| self.state.movements.get(id)))
+            .filter(|movement| movement.evidence == Evidence::Unknown)
+    }
+
     /// Entries for a person, oldest first.
-    pub fn exceptions(&self) -> &[Exception] {
-        &self.state.exceptions
+    pub fn exceptions(&self) -> impl ExactSizeIterator<Item = (Lsn, &Exception)> {
+        self.state.exceptions.iter().map(|(lsn, exception)| (*lsn, exception))
     }
 
     /// The movement of an RRN, if memory holds it.

@@ -5,8 +5,10 @@
 //!
 //! ```text
 //! sale STAN AMOUNT          0200 on the terminal's connection     (auth: 0100, repeat: 0201)
-//!   options: conn N, card N, term N, time HHMMSS, rrn, chip N
+//!   options: conn N, card N, term N, time HHMMSS or fresh (no times), ownrrn TEXT, de38 TEXT, tap N (chip)
 //! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, oldtime)
+//! complete STAN CODE             0202 (complete-again: 0203)
+//! resolve STAN|unknown HOW [N]   an operator decides
 //! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, rrn TEXT, on LINK)
 //! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, stan N)
 //! report FATE               the next write is reported as written (default), notsent, partial, undeliverable, unbuildable or silent
@@ -27,9 +29,9 @@ const START_MS: u64 = 1_795_331_289_000;
 
 pub(crate) struct World {
     core: Option<Switch>,
-    config: Config,
+    pub(crate) config: Config,
     now: Now,
-    records: Vec<Entry>,
+    pub(crate) records: Vec<Entry>,
     requests: Vec<Fields>,
     reversals: Vec<Fields>,
     sent: Vec<String>,
@@ -143,6 +145,9 @@ impl World {
                 message.set(70, b"301");
                 self.terminal_sends(message, words, None);
             }
+            "complete" => self.complete(b"0202", words),
+            "complete-again" => self.complete(b"0203", words),
+            "resolve" => self.resolve(words),
             "answer" => self.answer(words),
             "ack" => self.ack(words),
             "report" => self.fates.push_back(match words.at(1) {
@@ -180,6 +185,8 @@ impl World {
             "operator" => {
                 assert_eq!(self.movement(words).operator_rule.map(Rule::name), Some(words.at(2)), "{}", self.step);
             }
+            "net" => assert_eq!(self.movement(words).net_minor().to_string(), words.at(2), "{}", self.step),
+            "unknown" => assert_eq!(self.core().unknown_deliveries().count().to_string(), words.at(1), "{}", self.step),
             "confirmed" => {
                 let by = self.movement(words).confirmed.map(ConfirmedBy::name);
                 assert!(by.is_some_and(|by| by.contains(words.at(2))), "{} is confirmed by {by:?}", self.step);
@@ -208,10 +215,22 @@ impl World {
         message.set(2, PANS[card_number].as_bytes());
         message.set(3, b"000000");
         message.set(4, format!("{:012}", words.at(2).parse::<u64>().unwrap()).as_bytes());
-        message.set(7, b"1122070809");
         message.set(11, format!("{:06}", words.at(1).parse::<u32>().unwrap()).as_bytes());
-        message.set(12, words.option("time").unwrap_or("070809").as_bytes());
-        message.set(13, words.option("date").unwrap_or("1122").as_bytes());
+        if !words.has("fresh") {
+            message.set(7, b"1122070809");
+            message.set(12, words.option("time").unwrap_or("070809").as_bytes());
+            message.set(13, words.option("date").unwrap_or("1122").as_bytes());
+        }
+        for (de, option) in [(37, "ownrrn"), (38, "de38")] {
+            if let Some(text) = words.option(option) {
+                message.set(de, text.as_bytes());
+            }
+        }
+        if let Some(tap) = words.option("tap") {
+            let counter: u16 = tap.parse().unwrap();
+            let [high, low] = counter.to_be_bytes();
+            message.set(55, &[0x9f, 0x36, 2, high, low, 0x9f, 0x37, 4, 1, 2, 3, low]);
+        }
         message.set(22, b"051");
         message.set(35, b"4111111111111111=29122010000000000000");
         message.set(49, b"156");
@@ -232,7 +251,13 @@ impl World {
         } else {
             message.set(11, b"000999");
             let time = if words.has("oldtime") { "1122060606" } else { words.option("de7").unwrap_or("0000000000") };
-            message.set(90, format!("0200{original:06}{time}{:022}", 0).as_bytes());
+            let class = words.option("class").unwrap_or("0200");
+            message.set(90, format!("{class}{original:06}{time}{:022}", 0).as_bytes());
+        }
+        for (de, option) in [(37, "ownrrn"), (38, "de38")] {
+            if let Some(text) = words.option(option) {
+                message.set(de, text.as_bytes());
+            }
         }
         if words.has("rrn") {
             let rrn = self.movement(words).rrn;
@@ -243,6 +268,30 @@ impl World {
         }
         let card = words.option("card").map(|number| card(number.parse().unwrap()));
         self.terminal_sends(message, words, card);
+    }
+
+    /// 0202: the terminal says with DE39 whether it completed the sale.
+    fn complete(&mut self, mti: &[u8; 4], words: &Words<'_>) {
+        let original: u32 = words.at(1).parse().unwrap();
+        let mut message = Fields::new(Mti::new(mti));
+        message.set(11, format!("{original:06}").as_bytes());
+        message.set(39, words.at(2).as_bytes());
+        self.terminal_sends(message, words, None);
+    }
+
+    fn resolve(&mut self, words: &Words<'_>) {
+        let resolution = match words.at(2) {
+            "stands" => Resolution::Stands,
+            "undo" => Resolution::Undo,
+            "undone-elsewhere" => Resolution::UndoneElsewhere,
+            "adjusted-elsewhere" => Resolution::AdjustedElsewhere { minor: words.at(3).parse().unwrap() },
+            other => panic!("no resolution {other}"),
+        };
+        let rrn = match words.at(1) {
+            "unknown" => iso8583::Rrn::try_from(&b"999999999999"[..]).unwrap(),
+            _ => self.movement(words).rrn,
+        };
+        self.turn(Input::Resolve { ask: AskId(1), rrn, resolution, who: "anna".into(), why: "called the shop".into() });
     }
 
     fn terminal_sends(&mut self, mut message: Fields, words: &Words<'_>, card: Option<Card>) {
@@ -328,7 +377,7 @@ impl World {
     fn crash(&mut self) {
         let mut core = Switch::new(self.config.clone());
         for (at, entry) in self.records.iter().enumerate() {
-            core.replay(Lsn(at as u64 + 1), entry);
+            core.replay(Lsn(at as u64 + 1), entry).unwrap();
         }
         self.core = Some(core);
         self.links.clear();
@@ -353,7 +402,7 @@ impl World {
     fn found(&mut self) {
         let (query, asked) = self.lookups.remove(0);
         let mut finder = Finder::new(asked);
-        self.records.iter().enumerate().for_each(|(at, entry)| finder.take(Lsn(at as u64 + 1), entry));
+        self.records.iter().enumerate().for_each(|(at, entry)| finder.take(Lsn(at as u64 + 1), entry).unwrap());
         self.turn(Input::Found { query, found: Some(finder.finish()) });
     }
 
@@ -392,6 +441,12 @@ impl World {
                 }
                 Action::Withdraw { .. } => self.sent.push("withdraw".into()),
                 Action::CloseLink { .. } => self.sent.push("close link".into()),
+                Action::Resolved { result, .. } => {
+                    if result.is_ok() {
+                        assert_eq!(after.0, self.records.len() as u64, "an operator hears of what is durable");
+                    }
+                    self.sent.push(result.map_or_else(|refusal| format!("refused {refusal:?}"), |()| "resolved".into()));
+                }
                 Action::Find { id, query } => {
                     self.sent.push("find".into());
                     self.lookups.push((id, query));
@@ -436,7 +491,7 @@ impl World {
             entry.encode(&mut bytes);
             let decoded = Entry::decode(&bytes).unwrap();
             assert_eq!(&decoded, entry);
-            replayed.replay(Lsn(at as u64 + 1), &decoded);
+            replayed.replay(Lsn(at as u64 + 1), &decoded).unwrap();
         }
         let snapshot = |core: &Switch| {
             let mut bytes = Vec::new();

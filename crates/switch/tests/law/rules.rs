@@ -1,9 +1,7 @@
 //! The money rules, a script each, named after the rule that it holds. The language of the scripts is in `world`.
 
-mod world;
-
+use crate::world::{World, check, check_with, config};
 use switch::*;
-use world::{World, check, check_with, config};
 
 fn shops(config: &mut Config) -> &mut Group {
     config.groups.get_mut(&GroupNo(1)).unwrap()
@@ -539,7 +537,7 @@ fn r5_a_window_bounds_the_reversals_and_new_work_goes_on() {
          answer 00 > terminal 0210 00
          reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
          reverse 1 2000 term 2 conn 2 > terminal 0410 00
-         sale 9 300 term 3 conn 3 > issuer 0200 300
+         sale 9 300 term 3 conn 3 card 2 > issuer 0200 300
          ack 00 > issuer 0420 2000 4000
          ack 00
          doubt 1",
@@ -699,7 +697,7 @@ fn d11_a_repeat_whose_original_never_arrived_is_the_original_unless_it_is_old() 
 fn d12_a_reversal_that_differs_is_for_a_person() {
     let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
     check(&format!("{live}reverse 1 900 > terminal 0410 64\nstate 1 needs_operator\noperator 1 D12\ndoubt 1"));
-    check(&format!("{live}reverse 1 1000 keep 400 > terminal 0410 64\nstate 1 needs_operator"));
+    check(&format!("{live}reverse 1 1000 keep 1001 > terminal 0410 64\nstate 1 needs_operator"));
     check(&format!("{live}reverse 1 1000 card 2 > terminal 0410 00\nstate 1 needs_operator"));
     // It blocks C1.
     check(&format!(
@@ -904,7 +902,315 @@ fn look_ups_bring_back_what_memory_let_go() {
     );
     check_with(small, &format!("{let_go}\nrepeat 1 1000 > find\nfound > terminal 0210 00"));
     // A reversal cancels a request that waits for its look-up; one that cannot be looked up stays without an answer.
-    check_with(small, &format!("{let_go}\nrepeat 8 1000 > find\nreverse 8 1000 conn 2 > terminal 0410 00\nfound"));
+    check_with(
+        small,
+        &format!("{let_go}\nrepeat 8 1000 > find\nreverse 8 1000 conn 2 > find\nfound\nfound > terminal 0410 00"),
+    );
     check_with(small, &format!("{let_go}\nreverse 1 1000 > find\nnot-found"));
     check_with(small, &format!("{let_go}\nrepeat 8 1000 > find\nnot-found > terminal 0210 91"));
+}
+
+#[test]
+fn m8_d5_a_sale_keyed_again_unwinds_the_one_that_was_not_handed_over_and_goes_on() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report undeliverable
+         answer 00 > terminal 0210 00
+         pass 1000
+         sale 2 1000 fresh conn 2 > issuer 0420 1000 4013; issuer 0200 1000
+         cause 1 D5
+         answer 00 > terminal 0210 00
+         ack 00
+         state 1 unwound
+         state 2 awaiting_confirmation
+         exceptions 0",
+    );
+    // Another amount, card, class or a reference to it: another sale.
+    for other in [
+        "sale 2 1001 fresh > issuer 0200 1001",
+        "sale 2 1000 fresh card 2 > issuer 0200 1000",
+        "auth 2 1000 fresh > issuer 0100 1000",
+    ] {
+        check(&format!(
+            "sale 1 1000 > issuer 0200 1000
+             report undeliverable
+             answer 00 > terminal 0210 00
+             {other}
+             state 1 awaiting_delivery"
+        ));
+    }
+}
+
+#[test]
+fn m8_d6_equal_sales_that_may_both_be_good_are_flagged_and_never_reversed() {
+    let twice = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 3000
+         ";
+    check(&format!(
+        "{twice}sale 2 1000 fresh > issuer 0200 1000\nexceptions 1\nstate 1 confirmed\nanswer 00 > terminal 0210 00\ndoubt 0"
+    ));
+    check_with(
+        |config| shops(config).on_rekey = OnRekey::Refuse,
+        &format!(
+            "{twice}sale 2 1000 fresh > terminal 0210 94\nexceptions 1\nmovements 1\nrepeat 2 1000 fresh > terminal 0210 94"
+        ),
+    );
+    check(&format!("{twice}pass 180000\nsale 2 1000 fresh > issuer 0200 1000\nexceptions 0"));
+    // A crash hides whether the first was handed: allowed and flagged, not reversed.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report silent
+         answer 00 > terminal 0210 00
+         crash
+         link up
+         sale 2 1000 fresh > issuer 0200 1000
+         exceptions 1
+         state 1 awaiting_confirmation",
+    );
+}
+
+#[test]
+fn a_new_tap_under_a_used_key_is_a_new_transaction_and_closes_the_earlier() {
+    check(
+        "sale 1 1000 tap 1 > issuer 0200 1000
+         sale 1 1000 tap 2 conn 2 > issuer 0420 1000 4001; issuer 0200 1000
+         movements 2
+         answer 00 > terminal 0210 00
+         repeat 1 1000 tap 2 > terminal 0210 00
+         repeat 1 1000 tap 1 > terminal 0210 68",
+    );
+    check(
+        "sale 1 1000 tap 1 > issuer 0200 1000
+         report undeliverable
+         answer 00 > terminal 0210 00
+         sale 1 1000 tap 2 conn 2 > issuer 0420 1000 4013; issuer 0200 1000",
+    );
+    check(
+        "sale 1 1000 tap 1 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 1 1000 tap 2 conn 2 > issuer 0200 1000
+         exceptions 1",
+    );
+}
+
+#[test]
+fn on_repeat_unwind_takes_a_late_repeat_for_a_sale_given_up() {
+    let unwind = |config: &mut Config| shops(config).on_repeat = OnRepeat::Unwind;
+    let sale = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    check_with(unwind, &format!("{sale}pass 1999\nrepeat 1 1000 > terminal 0210 00\nstate 1 awaiting_confirmation"));
+    check_with(
+        unwind,
+        &format!(
+            "{sale}pass 2000\nrepeat 1 1000 > issuer 0420 1000 4013; terminal 0210 68\ncause 1 D2\nack 00\nstate 1 unwound"
+        ),
+    );
+    check_with(
+        unwind,
+        "sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\npass 5000\nrepeat 1 1000 > terminal 0210 51",
+    );
+}
+
+#[test]
+fn t9_a_group_that_takes_partial_approvals_gets_them() {
+    let partial = "sale 1 1000 > issuer 0200 1000\n";
+    check_with(
+        |config| shops(config).takes_partial_approvals = true,
+        &format!(
+            "{partial}answer 10 amount 600 > terminal 0210 10\nnet 1 600\nreverse 1 600 > issuer 0420 600 4000; terminal 0410 00"
+        ),
+    );
+    check_with(
+        |config| shops(config).partial_refused_as = iso8583::ResponseCode::EXCEEDS_AMOUNT_LIMIT,
+        &format!("{partial}answer 10 amount 600 > issuer 0420 600 4020; terminal 0210 61"),
+    );
+}
+
+#[test]
+fn t7_a_link_that_addresses_one_approval_gets_the_second_one_back() {
+    let mut config = config();
+    link(&mut config).addresses_one_approval = true;
+    let mut world = World::new(config);
+    world.run(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 approval AAAAAA > terminal 0210 00
+         answer 00 approval BBBBBB > issuer 0420 1000 4020
+         state 1 awaiting_confirmation
+         doubt 1
+         ack 00
+         state 1 awaiting_confirmation
+         doubt 0",
+    );
+    assert_eq!(world.reversals()[0].text(38), Some("BBBBBB"));
+}
+
+#[test]
+fn r6_a_new_request_is_written_after_its_cards_unsent_reversals() {
+    check_with(
+        |config| config.issuers.get_mut(&IssuerNo(1)).unwrap().reversal_window = 1,
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 1 2000 term 2 conn 2 card 2 > issuer 0200 2000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         reverse 1 2000 term 2 conn 2 > terminal 0410 00
+         sale 9 300 term 3 conn 3 card 2 > issuer 0420 2000 4000; issuer 0200 300",
+    );
+}
+
+#[test]
+fn r7_an_old_promise_is_still_kept_and_listed_once() {
+    let mut world = World::new(config());
+    world.run("sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00");
+    world.run_free("pass 86000000");
+    world.run("exceptions 0");
+    world.run_free("pass 7200000");
+    world.run("exceptions 1\nstate 1 awaiting_reversal_ack");
+    let sends = world.reversals().len();
+    world.run_free("pass 7200000");
+    assert!(world.reversals().len() > sends, "it is sent all the same");
+    world.run("exceptions 1");
+    world.run_free("ack 00");
+    world.run("state 1 unwound");
+}
+
+#[test]
+fn d13_a_partial_reversal_leaves_what_remains() {
+    let mut world = World::new(config());
+    world.run(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00
+         state 1 awaiting_confirmation
+         net 1 400
+         doubt 1
+         reverse 1 1000 keep 400 > terminal 0410 00
+         ack 00
+         doubt 0
+         net 1 400
+         pass 3000
+         sale 2 500 > issuer 0200 500
+         state 1 confirmed
+         net 1 400
+         reverse 1 1000 keep 500 > terminal 0410 64
+         state 1 needs_operator",
+    );
+    assert_eq!(world.reversals()[0].text(95).map(|text| &text[..12]), Some("000000000400"));
+    // All of it, after a part of it.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00
+         reverse 1 400 > issuer 0420 1000 4000; terminal 0410 00
+         cause 1 D8
+         ack 00
+         state 1 unwound
+         net 1 0",
+    );
+    // It survives a crash, beside a confirmation.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00
+         pass 2500
+         sale 2 500 card 2 > issuer 0200 500
+         state 1 confirmed
+         doubt 2
+         crash
+         link up > issuer 0420 500 4021
+         pass 0 > issuer 0421 1000 4004
+         ack 00
+         state 1 confirmed",
+    );
+    check(
+        "sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\nreverse 1 1000 keep 400 > terminal 0410 00\nstate 1 declined",
+    );
+}
+
+#[test]
+fn c2_a_completion_confirms_or_undoes_and_silence_undoes() {
+    let vending = |config: &mut Config| {
+        shops(config).serial = false;
+        shops(config).reverses_first = false;
+        shops(config).confirm_within_ms = Some(60_000);
+    };
+    let sale = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    let run = |script: &str| check_with(vending, script);
+    run(&format!(
+        "{sale}complete 1 00 > terminal 0212 00\nstate 1 confirmed\nconfirmed 1 C2\ncomplete-again 1 00 > terminal 0212 00"
+    ));
+    run(&format!(
+        "{sale}complete 1 05 > issuer 0420 1000 4000; terminal 0212 00\ncause 1 C2\ncomplete-again 1 05 > terminal 0212 00"
+    ));
+    run(&format!("{sale}pass 59999\nstate 1 awaiting_confirmation\npass 1 > issuer 0420 1000 4013\ncause 1 C2"));
+    run(&format!("{sale}pass 60000 > issuer 0420 1000 4013\ncomplete 1 00 > terminal 0212 68\nexceptions 1"));
+    run("complete 1 00 > terminal 0212 25");
+    run("sale 1 1000 > issuer 0200 1000\ncomplete 1 00 > terminal 0212 25\nstate 1 awaiting_issuer");
+    // K2: counted from the restart.
+    run(&format!(
+        "{sale}pass 50000\ncrash\nlink up\npass 59999\nstate 1 awaiting_confirmation\npass 1 > issuer 0420 1000 4013"
+    ));
+}
+
+#[test]
+fn c3_the_deadline_follows_the_groups_policy() {
+    let at = |policy: AtDeadline, then: &str| {
+        check_with(
+            |config| {
+                shops(config).serial = false;
+                shops(config).at_deadline = policy;
+            },
+            &format!("sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\npass 86400000{then}"),
+        );
+    };
+    at(AtDeadline::Confirm, "\nstate 1 confirmed");
+    at(AtDeadline::Operator, "\nstate 1 needs_operator\noperator 1 C3\nrepeat 1 1000 > terminal 0210 00");
+    at(AtDeadline::Reverse, " > issuer 0420 1000 4001\ncause 1 C3");
+}
+
+#[test]
+fn an_operator_decides_what_no_rule_can() {
+    let case = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 900 > terminal 0410 64
+         state 1 needs_operator
+         ";
+    check(&format!(
+        "{case}resolve 1 stands > resolved\nstate 1 resolved\nnet 1 1000\ndoubt 0\nresolve 1 stands > refused NothingOpen"
+    ));
+    check(&format!(
+        "{case}resolve 1 undone-elsewhere > resolved\nnet 1 0\nreverse 1 1000 > terminal 0410 00\nstate 1 resolved"
+    ));
+    check(&format!(
+        "{case}resolve 1 adjusted-elsewhere 1001 > refused AboveAmount\nresolve 1 adjusted-elsewhere 700 > resolved\nnet 1 700"
+    ));
+    check(&format!("{case}resolve 1 undo > issuer 0420 1000 4001; resolved\ncause 1 operator\nack 00\nstate 1 unwound"));
+    check(&format!("{case}resolve 1 stands > resolved\ncrash\nstate 1 resolved\nnet 1 1000"));
+    check("resolve unknown stands > refused UnknownRrn");
+    check("sale 1 1000 > issuer 0200 1000\nresolve 1 stands > refused StillAwaited");
+    check("sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\nresolve 1 undo > refused NothingToUndo");
+    // A promise that the issuer never acknowledges.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         resolve 1 undo > refused NothingToUndo
+         resolve 1 undone-elsewhere > resolved
+         pass 3600000
+         ack 00
+         state 1 resolved
+         doubt 0",
+    );
+    // What only an exception names.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 1 2000 > terminal 0210 94
+         exceptions 1
+         resolve 1 stands > resolved
+         exceptions 0
+         state 1 awaiting_confirmation
+         crash
+         exceptions 0",
+    );
 }

@@ -1,0 +1,180 @@
+//! What an operator decides where automatic means would guess (section 2, `switchd resolve`).
+
+use alloc::string::String;
+
+use iso8583::Rrn;
+
+use crate::action::{Action, Pending};
+use crate::ids::{AskId, Lsn, MovementId, Now};
+use crate::machine::{Output, Switch};
+use crate::movement::{Movement, Reason, Resolution, Rule, StateKind, Verdict};
+use crate::record::Record;
+use crate::table::{decide, takes};
+
+/// Why an operator's decision is not taken. Nothing was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Memory holds no movement of this RRN.
+    UnknownRrn,
+    /// Nothing is open there: no doubt, no exception.
+    NothingOpen,
+    /// Its issuer's answer is still awaited; it decides itself soon.
+    StillAwaited,
+    /// There is nothing at the issuer that could be undone, or a reversal is on its way.
+    NothingToUndo,
+    /// An adjustment above what was approved.
+    AboveAmount,
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Refusal::UnknownRrn => "no movement of this RRN is in memory; next: check the RRN with `switchd doubt`",
+            Refusal::NothingOpen => "nothing is open for this RRN; next: `switchd tx RRN` shows how it ended",
+            Refusal::StillAwaited => "its issuer's answer is still awaited; next: wait for its timeout",
+            Refusal::NothingToUndo => "there is nothing to undo, or its reversal is on its way; next: `switchd tx RRN`",
+            Refusal::AboveAmount => "the adjusted amount is above the approved one; next: check the amount",
+        })
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Close,
+    Undo,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// The movement ends as the operator says.
+    Resolve,
+    /// Only its exceptions are closed.
+    CloseExceptions,
+    /// An obligation.
+    Oblige,
+    Refuse(Refusal),
+}
+
+#[derive(Debug)]
+struct Row {
+    state: &'static [StateKind],
+    wish: &'static [Wish],
+    exceptions: &'static [bool],
+    then: Decision,
+}
+
+use StateKind as S;
+
+const ANY: &[bool] = &[];
+const STANDING: &[StateKind] = &[S::AwaitingDelivery, S::AwaitingConfirmation, S::Confirmed];
+const ENDED: &[StateKind] = &[S::Declined, S::Unwound, S::Resolved];
+
+/// Section 2: an operator's wish × the state × whether an exception names the movement.
+#[rustfmt::skip]
+const WISHES: &[Row] = &[
+    Row { state: &[S::AwaitingIssuer], wish: &[], exceptions: ANY, then: Decision::Refuse(Refusal::StillAwaited) },
+    Row { state: &[S::NeedsOperator, S::AwaitingReversalAck], wish: &[Wish::Close], exceptions: ANY, then: Decision::Resolve },
+    Row { state: &[S::NeedsOperator], wish: &[Wish::Undo], exceptions: ANY, then: Decision::Oblige },
+    Row { state: &[S::AwaitingReversalAck], wish: &[Wish::Undo], exceptions: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
+    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[true], then: Decision::CloseExceptions },
+    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[false], then: Decision::Refuse(Refusal::NothingOpen) },
+    Row { state: STANDING, wish: &[Wish::Undo], exceptions: ANY, then: Decision::Oblige },
+    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[true], then: Decision::CloseExceptions },
+    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[false], then: Decision::Refuse(Refusal::NothingOpen) },
+    Row { state: ENDED, wish: &[Wish::Undo], exceptions: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
+];
+
+fn matches(row: &Row, state: StateKind, wish: Wish, exceptions: bool) -> bool {
+    takes(row.state, state) && takes(row.wish, wish) && takes(row.exceptions, exceptions)
+}
+
+impl Switch {
+    /// Decides what an operator asked for, and says so once it is durable.
+    pub(crate) fn resolve(
+        &mut self,
+        now: Now,
+        ask: AskId,
+        rrn: Rrn,
+        (resolution, who, why): (Resolution, String, String),
+        out: &mut Output,
+    ) {
+        let result = self.resolved(now, rrn, resolution, who, why, out);
+        let after = match (result, self.state.by_rrn.get(&rrn).and_then(|id| self.movement(*id))) {
+            (Ok(()), Some(_)) => self.state.lsn,
+            (Ok(()) | Err(_), _) => Lsn(0),
+        };
+        out.actions.push(Pending { after, action: Action::Resolved { ask, result } });
+    }
+
+    fn resolved(
+        &mut self,
+        now: Now,
+        rrn: Rrn,
+        resolution: Resolution,
+        who: String,
+        why: String,
+        out: &mut Output,
+    ) -> Result<(), Refusal> {
+        let movement = self.state.by_rrn.get(&rrn).and_then(|id| self.movement(*id)).ok_or(Refusal::UnknownRrn)?;
+        if let Resolution::AdjustedElsewhere { minor } = resolution
+            && minor > movement.amount().minor()
+        {
+            return Err(Refusal::AboveAmount);
+        }
+        let (id, state) = (movement.id, movement.state);
+        let exceptions: alloc::vec::Vec<Lsn> =
+            self.state.exceptions.iter().filter(|(_, exception)| exception.id == Some(id)).map(|(lsn, _)| *lsn).collect();
+        let wish = if resolution == Resolution::Undo { Wish::Undo } else { Wish::Close };
+        let row = decide(WISHES, |row| matches(row, state, wish, !exceptions.is_empty()));
+        match row.then {
+            Decision::Refuse(refusal) => return Err(refusal),
+            Decision::Resolve => {
+                self.withdraw(id, out);
+                self.record_verdict(now, id, resolution, &who, &why, out);
+                self.settle(id, out);
+            }
+            Decision::Oblige => {
+                self.record_verdict(now, id, resolution, &who, &why, out);
+                self.oblige(now, id, Rule::Operator, Reason::Unspecified, out);
+            }
+            Decision::CloseExceptions => {}
+        }
+        for exception in exceptions {
+            self.write(now, Record::ExceptionClosed { exception, who: who.clone(), why: why.clone() }, out);
+        }
+        Ok(())
+    }
+
+    fn record_verdict(&mut self, now: Now, id: MovementId, resolution: Resolution, who: &str, why: &str, out: &mut Output) {
+        let verdict = Verdict { resolution, who: who.into(), why: why.into(), wall_ms: now.wall_ms };
+        self.write(now, Record::Resolved { id, verdict }, out);
+    }
+}
+
+/// What stands after an operator's decision, in minor units.
+pub(crate) fn net_minor(movement: &Movement) -> u64 {
+    match movement.verdict.as_ref().map(|verdict| verdict.resolution) {
+        Some(Resolution::Stands) => movement.amount().minor(),
+        Some(Resolution::AdjustedElsewhere { minor }) => minor,
+        Some(Resolution::UndoneElsewhere | Resolution::Undo) | None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::assert_one_row;
+
+    #[test]
+    fn every_wish_matches_exactly_one_row() {
+        for state in StateKind::ALL {
+            for wish in [Wish::Close, Wish::Undo] {
+                for exceptions in [false, true] {
+                    assert_one_row(WISHES, &(state, wish, exceptions), |row| matches(row, state, wish, exceptions));
+                }
+            }
+        }
+    }
+}

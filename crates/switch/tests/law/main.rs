@@ -1,0 +1,5 @@
+//! The core from outside, by scripts: each rule, and the sequences that a first version got wrong.
+
+mod rules;
+mod sequences;
+mod world;
