@@ -77,12 +77,7 @@ async fn m3_a_reversal_that_was_answered_is_kept_after_a_crash() {
     assert_eq!(code(&line.receive().await.expect("the approval comes")), "00");
     assert_eq!(code(&line.ask(&reversal_of(&request, 2)).await), "00");
     site.crash().await;
-    let reversal = loop {
-        let arrived = host.next().await;
-        if arrived.line > original.line {
-            break arrived;
-        }
-    };
+    let reversal = host.next_after(original.line).await;
     assert_eq!(reversal.message.mti().class(), 4);
     host.answer(&reversal, "00");
     site.reaches(&request, "unwound").await;
@@ -116,7 +111,7 @@ async fn a_terminal_whose_switch_was_killed_clears_what_it_does_not_know_and_all
     let mut site = Site::open(Options { original_horizon: 1_500, ..Options::default() }).await;
     let mut terminal = site.terminal(1);
     assert!(terminal.sale(&card(), 100).await.expect("the daemon is there").is_approved());
-    site.on_requests(Fault::LateMs(5_000));
+    site.on_requests(Fault::Silence(Side::AfterLedger));
     let presented = card();
     let killed = async {
         site.issuer_moved(2).await;

@@ -27,21 +27,26 @@ fn root() -> PathBuf {
 }
 
 fn cargo(args: &[&str]) -> Output {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(args).current_dir(root()).output().expect("cargo starts");
+    let output = cargo_command().args(args).output().expect("cargo starts");
     assert!(output.status.success(), "cargo {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
     output
 }
 
+fn cargo_command() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
 fn tree(args: &[&str]) -> BTreeSet<String> {
-    let output = cargo(&[&["tree", "--locked", "--offline", "--prefix", "none", "--format", "{p}"], args].concat());
+    let output = cargo(&[&["tree", "--locked", "--prefix", "none", "--format", "{p}"], args].concat());
     let text = String::from_utf8(output.stdout).expect("cargo writes text");
     text.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
 }
 
 /// Our crates, and for each its dependencies as cargo tells them.
 fn ours() -> BTreeMap<String, Vec<Value>> {
-    let output = cargo(&["metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"]);
+    let output = cargo(&["metadata", "--format-version", "1", "--no-deps", "--locked"]);
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     let packages = metadata["packages"].as_array().expect("it lists packages");
     let named = |package: &Value| {
@@ -125,24 +130,32 @@ fn counterparts_come_by_the_default_feature_only() {
 /// The production build is built, and its executable knows no mock issuer, no terminal and no demonstration.
 #[test]
 fn the_production_build_has_no_counterpart() {
+    // Beside the executable that the other tests run, which must stay as it is; what both have in common is not built
+    // again, as far as this cargo can tell the two places apart.
+    let usual = Path::new(crate::support::daemon::SWITCHD);
+    let profile_dir = usual.parent().expect("it is in the directory of its profile");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("production");
-    let target = target.to_str().expect("the path is text");
-    let args = ["build", "-p", "switchd", "--bin", "switchd", "--no-default-features", "--locked", "--offline"];
-    cargo(&[&args[..], &["--target-dir", target]].concat());
-    let help = |executable: &Path| {
-        let output = Command::new(executable).arg("--help").output().expect("it starts");
-        String::from_utf8(output.stdout).expect("help is text")
-    };
-    let commands = |help: &str| {
-        help.lines()
-            .filter_map(|line| line.strip_prefix("  ")?.split(' ').next().map(str::to_owned))
-            .collect::<BTreeSet<_>>()
-    };
-    let production = commands(&help(&Path::new(target).join("debug/switchd")));
-    let usual = commands(&help(Path::new(crate::support::daemon::SWITCHD)));
+    let profile = profile_dir.file_name().and_then(|name| name.to_str()).expect("the directory has a name");
+    let built = cargo_command()
+        .args(["build", "-p", "switchd", "--bin", "switchd", "--no-default-features", "--locked"])
+        .args(["--profile", if profile == "debug" { "dev" } else { profile }, "--target-dir"])
+        .arg(&target)
+        .env("CARGO_BUILD_BUILD_DIR", profile_dir.parent().expect("it is in the target directory"))
+        .output()
+        .expect("cargo starts");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+
+    let (production, usual) = (commands(&target.join(profile).join("switchd")), commands(usual));
     for command in ["mock-issuer", "terminal", "demo"] {
         assert!(!production.contains(command), "{command} is in the production build");
         assert!(usual.contains(command), "{command} is not in the usual build, so this test looks for the wrong name");
     }
     assert!(production.contains("serve"), "{production:?}");
+}
+
+/// The commands that an executable shows.
+fn commands(executable: &Path) -> BTreeSet<String> {
+    let output = Command::new(executable).arg("--help").output().expect("it starts");
+    let help = String::from_utf8(output.stdout).expect("help is text");
+    help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next().map(str::to_owned)).collect()
 }

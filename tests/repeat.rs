@@ -4,7 +4,7 @@ use counterparts::faults::{Fault, Side};
 use iso8583::Fields;
 
 use crate::support::site::{PAN, POOR_PAN};
-use crate::support::{Options, Site, code, field, repeat_of, sale};
+use crate::support::{Host, Options, Site, code, field, repeat_of, sale};
 
 /// The fields in which the answer to a repeat equals the first one (D2).
 fn told(answer: &Fields) -> Vec<&str> {
@@ -19,17 +19,20 @@ fn seen_by_issuer(site: &Site) -> (u64, u64) {
 
 #[tokio::test]
 async fn d1_a_repeat_in_flight_gets_the_one_answer_on_the_new_connection() {
-    let site = Site::open(Options::default()).await;
-    site.on_requests(Fault::LateMs(1_000));
+    let mut host = Host::start().await;
+    let site = Site::with_hosts(Options::default(), &[Some(&host)]).await;
     let (mut old, mut new) = (site.line(1).await, site.line(1).await);
     let request = sale(1, 1, PAN, 1250);
     old.send(&request).await;
-    site.issuer_moved(1).await;
-    let answer = new.ask(&repeat_of(&request)).await;
+    let arrived = host.next().await;
+    new.send(&repeat_of(&request)).await;
+    site.daemon.counts("switchd_decided_total", 1.0).await;
+    host.answer(&arrived, "00");
+    let answer = new.receive().await.expect("the answer comes");
     assert_eq!((code(&answer), answer.mti().as_str()), ("00", "0210"));
     old.assert_silent(1).await;
     new.assert_silent(1).await;
-    assert_eq!(seen_by_issuer(&site), (1, 0));
+    host.assert_nothing_more();
 }
 
 #[tokio::test]

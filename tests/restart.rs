@@ -60,12 +60,7 @@ async fn k3_after_a_crash_the_reversal_goes_on_as_a_repeat_with_the_same_numbers
     assert_eq!(before.message.mti().as_str(), "0420");
     site.crash().await;
     // The switch may have repeated it before it was killed; those came on the old connection.
-    let after = loop {
-        let arrived = host.next().await;
-        if arrived.line > before.line {
-            break arrived;
-        }
-    };
+    let after = host.next_after(before.line).await;
     assert_eq!(after.message.mti().as_str(), "0421");
     for de in [2, 3, 4, 7, 11, 37, 41, 42, 49, 90, 95] {
         assert_eq!(field(&after.message, de), field(&before.message, de), "DE{de}");

@@ -1,8 +1,6 @@
 //! A terminal's own reversal: after its original, while it is in flight, before it, again, and of another amount
 //! (D7, D8, D10-D12).
 
-use counterparts::faults::Fault;
-
 use crate::support::site::PAN;
 use crate::support::{Host, Options, Site, code, field, repeat_of, reversal_of, sale};
 
@@ -45,20 +43,23 @@ async fn d8_a_confirmed_sale_can_still_be_reversed() {
 
 #[tokio::test]
 async fn d7_a_reversal_while_the_issuer_thinks_is_answered_at_once_and_the_original_never() {
-    let site = Site::open(Options::default()).await;
-    site.on_requests(Fault::LateMs(1_500));
+    let mut host = Host::start().await;
+    let site = Site::with_hosts(Options::default(), &[Some(&host)]).await;
     let mut line = site.line(1).await;
     let request = sale(1, 1, PAN, 1250);
     line.send(&request).await;
-    site.issuer_moved(1).await;
-    let reversal = reversal_of(&request, 2);
-    line.send(&reversal).await;
-    let answer = line.receive().await.expect("the connection is open");
+    let original = host.next().await;
+    let answer = line.ask(&reversal_of(&request, 2)).await;
     assert_eq!((answer.mti().as_str(), code(&answer)), ("0410", "00"));
+    let early = host.next().await;
+    host.answer(&early, "25");
+    host.answer(&original, "00");
+    let deciding = host.next().await;
+    host.answer(&deciding, "00");
     let tx = site.reaches(&request, "unwound").await;
     assert_eq!((tx.cause.as_deref(), tx.code.as_deref()), (Some("D7"), Some("00")), "its late approval was kept");
     line.assert_silent(1).await;
-    assert_eq!(site.issuer_net(), 0);
+    host.assert_nothing_more();
 }
 
 #[tokio::test]

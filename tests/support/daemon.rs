@@ -133,6 +133,11 @@ impl Daemon {
         text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Waits until a metric, summed up over its labels, has reached a value.
+    pub(crate) async fn counts(&self, name: &str, value: f64) {
+        until(&format!("{name} is {value}"), async || (self.metric(name).await >= value).then_some(())).await;
+    }
+
     /// Where terminals connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.addresses().terminals

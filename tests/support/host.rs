@@ -57,6 +57,16 @@ impl Host {
         within("a message at the host", self.arrived.recv()).await.expect("the host listens")
     }
 
+    /// The next message on a connection after this one: what was on its way on an earlier one is passed over.
+    pub(crate) async fn next_after(&mut self, line: usize) -> Arrived {
+        loop {
+            let arrived = self.next().await;
+            if arrived.line > line {
+                return arrived;
+            }
+        }
+    }
+
     /// Nothing has come that was not taken by [`Self::next`].
     pub(crate) fn assert_nothing_more(&mut self) {
         if let Ok(arrived) = self.arrived.try_recv() {

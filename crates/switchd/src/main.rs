@@ -8,6 +8,8 @@ mod clock;
 mod config;
 #[cfg(feature = "counterparts")]
 mod counterpart;
+#[cfg(feature = "counterparts")]
+mod demo;
 mod exit;
 mod init;
 mod net;

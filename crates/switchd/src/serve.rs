@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -82,7 +83,9 @@ pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
 async fn run(prepared: Prepared) -> Result<Exit, Failure> {
     let Prepared { settings, keys, terminals, links } = prepared;
     let partition = open(&settings, keys)?;
-    forget_addresses(&settings);
+    // What an earlier process wrote must not be taken for ours.
+    forget(settings.listen.addresses_file.clone());
+    let left_behind = settings.listen.addresses_file.iter().chain([&settings.admin]).cloned().collect::<Vec<_>>();
     let recorder = meters::install();
     let health = Arc::new(Health::new());
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -105,13 +108,18 @@ async fn run(prepared: Prepared) -> Result<Exit, Failure> {
     }
     spawn_local(terminals::accept(shell.clone(), listener, TlsAcceptor::from(terminals)));
     let engine = Engine::new(partition, shell, health, (sender, receiver));
-    engine.map_err(|error| Failure::new(Exit::Failed, error))?.run().await
+    let ended = engine.map_err(|error| Failure::new(Exit::Failed, error))?.run().await;
+    forget(left_behind);
+    ended
 }
 
 /// Opens the journal; logs what was found.
 fn open(settings: &Settings, keys: Keys) -> Result<Partition<journal::FsStorage>, Failure> {
     let dir = &settings.journal.dir;
-    let storage = fs::create_dir_all(dir)
+    let storage = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
         .and_then(|()| journal::FsStorage::new(dir))
         .with_context(|| format!("cannot open the journal's directory {}", dir.display()))
         .map_err(|error| Failure::new(Exit::JournalStorage, error))?;
@@ -175,10 +183,10 @@ fn bind_metrics(address: SocketAddr) -> Result<StdTcpListener, Failure> {
     bind().with_context(|| format!("cannot bind {address} for metrics")).map_err(|error| Failure::new(Exit::Bind, error))
 }
 
-/// What an earlier process wrote must not be taken for ours.
-fn forget_addresses(settings: &Settings) {
-    if let Some(file) = &settings.listen.addresses_file {
-        // It is not there at the first start; if it cannot be removed, it cannot be written either, and that is said.
+/// Removes files by which others find this process.
+fn forget(files: impl IntoIterator<Item = PathBuf>) {
+    for file in files {
+        // It may not be there; if it cannot be removed, it cannot be written either, and that is said.
         let _ = fs::remove_file(file);
     }
 }

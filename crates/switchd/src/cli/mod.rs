@@ -38,14 +38,25 @@ enum Command {
     #[command(after_help = "Example:\n  switchd decode --dialect iso87-ascii 30383030… --json")]
     Decode(decode::DecodeArgs),
     /// List what is in doubt, and what needs a person, with the evidence.
-    #[command(after_help = "Examples:\n  switchd doubt --config state/switchd.toml\n  switchd doubt --socket state/admin.sock --json")]
+    #[command(
+        after_help = "Examples:\n  switchd doubt --config state/switchd.toml\n  switchd doubt --socket state/admin.sock --json"
+    )]
     Doubt(ask::DoubtArgs),
     /// Show one movement by its RRN, or all that are in memory.
-    #[command(after_help = "Examples:\n  switchd tx 632610000001 --config state/switchd.toml\n  switchd tx --all --json --socket state/admin.sock")]
+    #[command(
+        after_help = "Examples:\n  switchd tx 632610000001 --config state/switchd.toml\n  switchd tx --all --json --socket state/admin.sock"
+    )]
     Tx(ask::TxArgs),
     #[cfg(feature = "counterparts")]
     #[command(flatten)]
     Counterpart(super::counterpart::Command),
+    /// Show with real processes what the switch promises, in under a minute.
+    ///
+    /// A daemon and a mock issuer in a temporary directory, on free ports of loopback. Ends with 0 only when the ledgers
+    /// of issuer, switch and terminals agree and nothing is in doubt.
+    #[cfg(feature = "counterparts")]
+    #[command(after_help = super::demo::EXAMPLES)]
+    Demo(super::demo::DemoArgs),
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +103,8 @@ pub(crate) fn run() -> Exit {
         Command::Tx(args) => ask::tx(&args),
         #[cfg(feature = "counterparts")]
         Command::Counterpart(command) => super::counterpart::run(command),
+        #[cfg(feature = "counterparts")]
+        Command::Demo(args) => super::demo::run(&args),
     };
     done.unwrap_or_else(|Failure { exit, error }| {
         eprintln!("switchd: {error:#}");
