@@ -54,10 +54,12 @@ pub enum Action {
         /// The connection.
         link: LinkId,
     },
-    /// Close this link connection: it does not answer echo or sign-on.
+    /// Close this link connection: it does not answer echo or sign-on, or refused one.
     CloseLink {
         /// The connection.
         link: LinkId,
+        /// DE39 of the refusal.
+        refused: Option<ResponseCode>,
     },
     /// Look up what memory no longer holds; answered by [`crate::Input::Found`].
     Find {

@@ -101,7 +101,7 @@ impl Switch {
         connection.timer_ms = None;
         if connection.asked.is_some() {
             self.link_failed(link, out);
-            out.actions.push(Pending { after: Lsn(0), action: Action::CloseLink { link } });
+            out.actions.push(Pending { after: Lsn(0), action: Action::CloseLink { link, refused: None } });
             return;
         }
         if !connection.signed_on {
@@ -142,8 +142,9 @@ impl Switch {
         if message.get(39) == Some(ResponseCode::APPROVED.as_bytes()) {
             return self.ready(now, link, out);
         }
+        let refused = message.get(39).and_then(|text| ResponseCode::try_from(text).ok());
         self.link_failed(link, out);
-        out.actions.push(Pending { after: Lsn(0), action: Action::CloseLink { link } });
+        out.actions.push(Pending { after: Lsn(0), action: Action::CloseLink { link, refused } });
     }
 
     fn network_asked(&mut self, link: LinkId, message: &Fields, out: &mut Output) {

@@ -144,6 +144,8 @@ pub struct Switch {
     pub(crate) due: BTreeMap<IssuerNo, BTreeSet<(u32, MovementId)>>,
     /// Reversals that wait for their acknowledgement (R5).
     pub(crate) unacknowledged: BTreeMap<IssuerNo, BTreeSet<MovementId>>,
+    /// DE7 of the newest repeat of a movement, where it is another than the original's: a reversal may name that one.
+    pub(crate) repeat_times: BTreeMap<MovementId, [u8; 10]>,
     pub(crate) admission: Admission,
     pub(crate) refused: Refused,
     pub(crate) look_ups: LookUps,
@@ -178,6 +180,7 @@ impl Switch {
             connections: BTreeMap::new(),
             due: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
+            repeat_times: BTreeMap::new(),
             admission: Admission::Open,
             refused: Refused::default(),
             look_ups: LookUps::default(),

@@ -589,6 +589,8 @@ impl Movement {
             StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation | StateKind::Confirmed => {
                 self.remains_minor.unwrap_or(self.amount().minor())
             }
+            // The person who decides must not read that nothing stands.
+            StateKind::NeedsOperator if self.approval_held() => self.remains_minor.unwrap_or(self.amount().minor()),
             StateKind::AwaitingIssuer
             | StateKind::AwaitingReversalAck
             | StateKind::NeedsOperator

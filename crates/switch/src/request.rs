@@ -18,6 +18,9 @@ use crate::movement::{Class, ConfirmedBy, Evidence, Fingerprint, Key, Movement, 
 use crate::record::Record;
 use crate::table::{decide, takes};
 
+/// How many repeats' own times are remembered; without, a reversal that names one is for a person (D12).
+const REPEAT_TIMES_MAX: usize = 10_000;
+
 /// What is known of the key of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
@@ -215,6 +218,9 @@ impl Switch {
             let rrn = movement.and_then(|id| self.movement(id)).map(|movement| movement.rrn);
             self.note(Note::Decided { rule: row.rule, rrn }, out);
         }
+        if let (Content::Same, Some(id)) = (content, movement) {
+            self.remember_repeat_time(id, &arrival.message);
+        }
         match (row.then, movement) {
             (Decision::New, _) => self.new_movement(now, request, arrival, out),
             (Decision::RefuseAgain, _) => {
@@ -280,6 +286,17 @@ impl Switch {
             return (Known::Refused, None);
         }
         (Known::Nothing, None)
+    }
+
+    fn remember_repeat_time(&mut self, id: MovementId, message: &Fields) {
+        let transmitted: Option<[u8; 10]> = message.get(7).and_then(|digits| digits.try_into().ok());
+        let original = self.movement(id).and_then(|movement| movement.terminal_transmitted);
+        if let Some(transmitted) = transmitted.filter(|_| transmitted != original) {
+            self.repeat_times.insert(id, transmitted);
+            while self.repeat_times.len() > REPEAT_TIMES_MAX {
+                self.repeat_times.pop_first();
+            }
+        }
     }
 
     /// The terminals of this group repeat only what they have given up, and this answer was released long enough ago.

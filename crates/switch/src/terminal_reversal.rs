@@ -1,6 +1,8 @@
 //! A terminal's own reversal: which of its transactions it means, and what follows (D7-D12).
 
-use iso8583::{Amount, Fields, ResponseCode, Rrn, Stan, TerminalId};
+use alloc::vec::Vec;
+
+use iso8583::{Amount, Currency, Fields, ResponseCode, Rrn, Stan, TerminalId};
 
 use crate::action::Note;
 use crate::answer::card_agrees;
@@ -10,7 +12,7 @@ use crate::machine::{Output, Switch};
 use crate::message;
 use crate::movement::{Class, Movement, Reason, Rule, Scope, StateKind, local_time};
 use crate::record::Record;
-use crate::request::{amount_of, answered, terminal_of};
+use crate::request::{answered, terminal_of};
 use crate::table::{decide, takes};
 
 /// How a reversal differs from the movement that it names.
@@ -33,6 +35,8 @@ enum Held {
     Nothing,
     /// An approval, and no reversal under way.
     Approval,
+    /// The issuer has not answered, and no reversal is under way.
+    Unanswered,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,8 @@ const REVERSALS: &[Row] = &[
     Row { state: &[S::AwaitingIssuer, S::AwaitingDelivery], held: ANY_HELD, differs: &[Differs::No], then: Decision::Reverse(Rule::D7) },
     Row { state: &[S::AwaitingConfirmation, S::Confirmed], held: ANY_HELD, differs: &[Differs::No], then: Decision::Reverse(Rule::D8) },
     Row { state: &[S::NeedsOperator], held: &[Held::Approval], differs: &[Differs::No], then: Decision::Reverse(Rule::D8) },
+    // The right reversal of an unanswered original is D7's, although a wrong one came before it.
+    Row { state: &[S::NeedsOperator], held: &[Held::Unanswered], differs: &[Differs::No], then: Decision::Reverse(Rule::D7) },
     Row { state: &[S::NeedsOperator], held: &[Held::Nothing], differs: ANY, then: Decision::Keep(Rule::D10) },
     Row { state: &[S::Declined], held: ANY_HELD, differs: ANY, then: Decision::Keep(Rule::D9) },
     Row { state: ENDED_OR_OWED, held: ANY_HELD, differs: ANY, then: Decision::Keep(Rule::D10) },
@@ -77,8 +83,8 @@ const REVERSALS: &[Row] = &[
     Row { state: STANDING, held: ANY_HELD, differs: &[Differs::Which], then: Decision::Operator(ResponseCode::APPROVED) },
     Row { state: &[S::AwaitingIssuer], held: ANY_HELD, differs: &[Differs::Amount, Differs::Part, Differs::PartAgain], then: Decision::Operator(ResponseCode::ORIGINAL_AMOUNT_WRONG) },
     Row { state: &[S::AwaitingIssuer], held: ANY_HELD, differs: &[Differs::Which], then: Decision::Operator(ResponseCode::APPROVED) },
-    Row { state: &[S::NeedsOperator], held: &[Held::Approval], differs: &[Differs::Amount, Differs::Part, Differs::PartAgain], then: Decision::Operator(ResponseCode::ORIGINAL_AMOUNT_WRONG) },
-    Row { state: &[S::NeedsOperator], held: &[Held::Approval], differs: &[Differs::Which], then: Decision::Operator(ResponseCode::APPROVED) },
+    Row { state: &[S::NeedsOperator], held: &[Held::Approval, Held::Unanswered], differs: &[Differs::Amount, Differs::Part, Differs::PartAgain], then: Decision::Operator(ResponseCode::ORIGINAL_AMOUNT_WRONG) },
+    Row { state: &[S::NeedsOperator], held: &[Held::Approval, Held::Unanswered], differs: &[Differs::Which], then: Decision::Operator(ResponseCode::APPROVED) },
 ];
 
 fn matches(row: &Row, state: StateKind, held: Held, differs: Differs) -> bool {
@@ -86,6 +92,7 @@ fn matches(row: &Row, state: StateKind, held: Held, differs: Differs) -> bool {
 }
 
 /// What a reversal says of its original.
+#[derive(Clone, Copy)]
 pub(crate) struct Reference {
     pub(crate) terminal: TerminalId,
     pub(crate) stan: Stan,
@@ -94,7 +101,10 @@ pub(crate) struct Reference {
     rrn: Option<Rrn>,
     approval: Option<[u8; 6]>,
     local_time: Option<[u8; 10]>,
-    amount: Option<Amount>,
+    /// DE4, in minor units.
+    minor: Option<u64>,
+    /// DE49.
+    currency: Option<Currency>,
     /// DE95: what is to remain, in minor units; 0 for a full reversal.
     remains_minor: u64,
 }
@@ -121,7 +131,8 @@ impl Reference {
             rrn: message.get(37).filter(|text| says_something(text)).and_then(|text| Rrn::try_from(text).ok()),
             approval: message.get(38).filter(|text| says_something(text)).and_then(|text| text.try_into().ok()),
             local_time: local_time(message),
-            amount: amount_of(message),
+            minor: message.text(4).and_then(|digits| digits.parse().ok()),
+            currency: message.get(49).and_then(|digits| Currency::try_from(digits).ok()),
             remains_minor: remains.unwrap_or(0),
         })
     }
@@ -148,11 +159,17 @@ impl Reference {
             || names(self.local_time, movement.local_time)
     }
 
-    /// The amount is the requested or the approved one, or what remains of it.
+    /// The amount is the requested or the approved one, or what remains of it; in its currency, where one is carried.
     fn amount_fits(&self, movement: &Movement) -> bool {
-        let remains = |amount: Amount| movement.remains_minor.is_some_and(|minor| minor == amount.minor());
-        self.amount
-            .is_none_or(|amount| amount == movement.fingerprint.amount || amount == movement.amount() || remains(amount))
+        let asked = movement.fingerprint.amount;
+        let one_of = [Some(asked.minor()), Some(movement.amount().minor()), movement.remains_minor];
+        self.currency.is_none_or(|currency| currency == asked.currency())
+            && self.minor.is_none_or(|minor| one_of.contains(&Some(minor)))
+    }
+
+    /// The amount for a tombstone, where it is said in full.
+    fn amount(&self) -> Option<Amount> {
+        Amount::new(self.minor?, self.currency?).ok()
     }
 
     /// How much of the amount is to be undone (D8, D12, D13).
@@ -221,25 +238,31 @@ impl Switch {
     /// told apart, or differs in amount or card, is named with the difference (D12).
     pub(crate) fn original(&self, now: Now, arrival: &Arrival, reference: &Reference) -> Original {
         let window_ms = self.config.group(arrival.group).repeat_window_ms;
-        let classes: &[Class] = match reference.class {
-            Some(Class::Authorisation) => &[Class::Authorisation],
-            Some(Class::Financial) => &[Class::Financial],
-            None => &[Class::Authorisation, Class::Financial],
-        };
-        let mut candidates: alloc::vec::Vec<&Movement> = classes
-            .iter()
-            .flat_map(|class| {
-                self.of_key(crate::movement::Key { terminal: reference.terminal, stan: reference.stan, class: *class })
-            })
+        let of_stan = [Class::Authorisation, Class::Financial].into_iter().flat_map(|class| {
+            self.of_key(crate::movement::Key { terminal: reference.terminal, stan: reference.stan, class })
+        });
+        // RRN and approval code of an answer name their transaction whatever STAN the reversal has.
+        let of_rrn = reference.rrn.and_then(|rrn| self.state.by_rrn.get(&rrn)).and_then(|id| self.movement(*id));
+        let named = of_rrn.filter(|movement| {
+            let own = movement.key.terminal == reference.terminal && movement.key.stan != reference.stan;
+            own && reference.approval.is_some_and(|approval| movement.is_approved_by(approval))
+        });
+        let of_terminal: Vec<&Movement> = of_stan
+            .chain(named)
             .filter(|movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < self.config.reversal_lookback_ms)
-            .filter(|movement| reference.can_mean(movement))
+            .collect();
+        let mut candidates: Vec<&Movement> = of_terminal
+            .iter()
+            .copied()
+            .filter(|movement| reference.class.is_none_or(|class| class == movement.key.class))
+            .filter(|movement| reference.can_mean(movement) || self.said_by_a_repeat(reference, movement))
             .collect();
         candidates.sort_by_key(|movement| core::cmp::Reverse(movement.id));
         let recent = |movement: &Movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < window_ms;
         let nearby = |movement: &&&Movement| recent(movement) || reference.proves(movement);
         let fits = |movement: &&&Movement| reference.amount_fits(movement) && card_fits(movement, arrival);
 
-        let fitting: alloc::vec::Vec<&&Movement> = candidates.iter().filter(nearby).filter(fits).collect();
+        let fitting: Vec<&&Movement> = candidates.iter().filter(nearby).filter(fits).collect();
         if let Some(newest) = fitting.first() {
             let proved = reference.proves(newest);
             let two_classes = fitting.iter().any(|other| other.key.class != newest.key.class);
@@ -251,11 +274,24 @@ impl Switch {
             let amount = !reference.amount_fits(differing);
             return Original::One(differing.id, if amount { Differs::Amount } else { Differs::Which });
         }
+        // A recent one of this very STAN, amount and card that something contradicts: 00 would say that nothing stands (I8).
+        let contradicted = |movement: &&&Movement| movement.is_open() || movement.approval_held();
+        if let Some(doubtful) = of_terminal.iter().filter(|m| recent(m)).filter(fits).find(contradicted) {
+            return Original::One(doubtful.id, Differs::Which);
+        }
         let stands = |movement: &&&Movement| !matches!(movement.state, StateKind::Declined | StateKind::Unwound);
         match candidates.iter().filter(fits).find(stands) {
             Some(older) => Original::Older(older.id),
             None => Original::None,
         }
+    }
+
+    /// A repeat of the movement carried the time that the reversal names: terminals that make DE7 anew.
+    fn said_by_a_repeat(&self, reference: &Reference, movement: &Movement) -> bool {
+        let said = self.repeat_times.get(&movement.id);
+        said.is_some()
+            && reference.transmitted == said.copied()
+            && Reference { transmitted: None, ..*reference }.can_mean(movement)
     }
 
     fn reverse_known(
@@ -267,7 +303,11 @@ impl Switch {
         out: &mut Output,
     ) {
         let Some(movement) = self.movement(id) else { return };
-        let held = if movement.approval_held() && !movement.owes() { Held::Approval } else { Held::Nothing };
+        let held = match (movement.owes(), &movement.answer) {
+            (false, Some(answer)) if answer.moved => Held::Approval,
+            (false, None) => Held::Unanswered,
+            (false, Some(_)) | (true, _) => Held::Nothing,
+        };
         let state = movement.state;
         let row = decide(REVERSALS, |row| matches(row, state, held, differs));
         let code = match row.then {
@@ -302,7 +342,7 @@ impl Switch {
     /// D11: nothing that could come later will be executed. `None` when the terminal has too many tombstones: without its
     /// record 00 would be a promise that nobody keeps, so it gets 96.
     fn bury(&mut self, now: Now, arrival: &Arrival, reference: &Reference, out: &mut Output) -> Option<Lsn> {
-        let Reference { terminal, stan, class, amount, .. } = *reference;
+        let (Reference { terminal, stan, class, .. }, amount) = (*reference, reference.amount());
         let quota = self.config.group(arrival.group).tombstones_max;
         let known = self.state.tombstones.contains_key(&(terminal, stan));
         if !known && self.state.tombstones_of(terminal) >= quota {
@@ -355,7 +395,7 @@ mod tests {
     #[test]
     fn every_reversal_matches_exactly_one_row() {
         for state in StateKind::ALL {
-            for held in [Held::Nothing, Held::Approval] {
+            for held in [Held::Nothing, Held::Approval, Held::Unanswered] {
                 for differs in [Differs::No, Differs::Amount, Differs::Part, Differs::PartAgain, Differs::Which] {
                     assert_one_row(REVERSALS, &(state, held, differs), |row| matches(row, state, held, differs));
                 }

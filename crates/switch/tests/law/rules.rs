@@ -710,8 +710,17 @@ fn d12_a_reversal_that_differs_is_for_a_person() {
     let both = format!("{live}auth 1 1000 > issuer 0100 1000\nanswer 00 > terminal 0110 00\n");
     check(&format!("{both}reverse 1 1000 bare > terminal 0410 00\nstate 1 needs_operator\ndoubt 1"));
     check(&format!("{both}reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\ndoubt 1"));
-    // DE90 names another time: another transaction.
-    check(&format!("{live}reverse 1 1000 oldtime > terminal 0410 00\nstate 1 awaiting_confirmation"));
+    // DE90 names another time or class: too little to reverse it on, too much to say that nothing stands.
+    check(&format!("{live}reverse 1 1000 oldtime > terminal 0410 00\nstate 1 needs_operator\noperator 1 D12"));
+    check(&format!("{live}reverse 1 1000 class 0100 > terminal 0410 00\nstate 1 needs_operator"));
+    check(&format!("{live}reverse 1 900 oldtime > terminal 0410 00\nstate 1 awaiting_confirmation"));
+    // Without DE49 the amount is still an amount.
+    check(&format!("{live}reverse 1 1 nocurrency > terminal 0410 64\nstate 1 needs_operator"));
+    check(&format!("{live}reverse 1 1000 nocurrency > issuer 0420 1000 4000; terminal 0410 00"));
+    // The right reversal of an unanswered original, after a wrong one.
+    check(
+        "sale 1 1000 > issuer 0200 1000\nreverse 1 900 > terminal 0410 64\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\ncause 1 D7",
+    );
     // A right reversal after a wrong one still undoes it (D8).
     check(&format!(
         "{live}reverse 1 900 > terminal 0410 64\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\nack 00\nstate 1 unwound"

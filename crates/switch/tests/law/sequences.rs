@@ -301,3 +301,25 @@ fn d11_a_terminal_has_so_many_tombstones_and_then_no_00() {
          reverse 3 1000 term 2 > terminal 0410 00",
     );
 }
+
+#[test]
+fn section_6_a_repeat_with_a_time_of_its_own_is_known_by_it() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         repeat 1 1000 de7now 1122070950 > terminal 0210 00
+         reverse 1 1000 de7 1122070950 > issuer 0420 1000 4000; terminal 0410 00",
+    );
+}
+
+#[test]
+fn section_6_rrn_and_approval_code_name_their_transaction_under_any_stan() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 own rrn de38 AP0001 > issuer 0420 1000 4000; terminal 0410 00",
+    );
+    check(
+        "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\nreverse 1 1000 own rrn de38 XX0001 > terminal 0410 00\nstate 1 awaiting_confirmation",
+    );
+}

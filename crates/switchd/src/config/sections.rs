@@ -126,6 +126,7 @@ fn groups(root: &Section<'_, '_>, core: &mut switch::Config) -> BTreeMap<GroupNo
             confirm_deadline_ms: s.duration("confirm_deadline", d.confirm_deadline_ms, least..=most),
             echo_pan: s.flag("echo_pan", d.echo_pan),
             utc_offset_minutes: s.number("utc_offset_minutes", d.utc_offset_minutes, -840..=840),
+            ..d
         };
         let terminal_response_timeout_ms = s.need_duration("terminal_response_timeout", MINUTE, 100..=HOUR);
         groups.insert(number, GroupSettings { dialect: dialect(&s), terminal_response_timeout_ms });
@@ -145,6 +146,7 @@ fn issuers(root: &Section<'_, '_>, core: &mut switch::Config) {
             name: s.need_text("name").to_owned(),
             reversal_retry_ms: s.durations("reversal_retry", &d.reversal_retry_ms),
             reversal_window: s.number("reversal_window", d.reversal_window, 1..=100_000),
+            ..d
         };
         if core.issuers.insert(number, issuer).is_some() {
             s.wrong_here("number", &format!("{} is used by another [[issuer]]", number.0));
@@ -183,6 +185,7 @@ fn link_rules(s: &Section<'_, '_>) -> switch::Link {
         sign_on: s.flag("sign_on", d.sign_on),
         echo_after_ms: s.duration("echo_after", d.echo_after_ms, 0..=HOUR),
         codes: codes(s),
+        ..d
     }
 }
 

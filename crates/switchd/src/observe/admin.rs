@@ -55,7 +55,7 @@ impl Question {
 fn doubt(view: &Switch) -> DoubtJson {
     let movements: Vec<MovementJson> = view.doubt().map(json::movement).collect();
     let rrn_of = |id| view.movement_by_id(id).map(|movement| movement.rrn.to_string());
-    let exceptions = view.exceptions().iter().map(|entry| json::exception(entry, entry.id.and_then(rrn_of))).collect();
+    let exceptions = view.exceptions().map(|(_, entry)| json::exception(entry, entry.id.and_then(rrn_of))).collect();
     DoubtJson { in_doubt: movements.len(), movements, exceptions }
 }
 

@@ -102,7 +102,7 @@ pub(crate) fn movement(m: &Movement) -> MovementJson {
         stan: m.key.stan.to_string(),
         class: m.key.class.name().to_owned(),
         state: m.state.name().to_owned(),
-        in_doubt: m.state.in_doubt(),
+        in_doubt: m.in_doubt(),
         amount: m.fingerprint.amount.minor(),
         currency: m.fingerprint.amount.currency().to_string(),
         net: m.net_minor(),
@@ -113,7 +113,7 @@ pub(crate) fn movement(m: &Movement) -> MovementJson {
         link_stan: m.sent_as.stan.to_string(),
         code: m.answer.as_ref().map(|answer| answer.code.to_string()),
         approval: m.answer.as_ref().and_then(|answer| answer.approval).map(|code| ascii(&code)),
-        obligation: m.obligation.as_ref().map(|obligation| ObligationJson {
+        obligation: m.obligation.as_ref().filter(|obligation| !obligation.ended).map(|obligation| ObligationJson {
             rule: obligation.rule.name().to_owned(),
             reason: ascii(obligation.reason.digits()),
             opened_ms: obligation.opened_wall_ms,

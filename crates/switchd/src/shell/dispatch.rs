@@ -49,13 +49,17 @@ pub(crate) fn carry_out(shell: &Shell, view: &Switch, action: Action) -> Option<
             }
             None
         }
-        Action::CloseLink { link } => {
+        Action::CloseLink { link, refused } => {
             if let Some(link) = shell.links.borrow().get(link_place(link)) {
+                if let Some(code) = refused {
+                    tracing::warn!(link = %link.number, %code, "the issuer refused the sign-on");
+                }
                 link.peer.line.close(End::Unresponsive);
             }
             None
         }
         Action::Find { id, query } => Some((id, query)),
+        Action::Resolved { .. } => None,
         Action::Note(note) => {
             notes::note(shell, view, note);
             None
