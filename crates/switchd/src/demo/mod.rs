@@ -14,6 +14,7 @@ mod stage;
 mod timing;
 
 use std::convert::Infallible;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -78,10 +79,11 @@ async fn demo(args: &DemoArgs) -> Result<Exit, Failure> {
 /// The directory stays, and where to look is said.
 fn keep(dir: tempfile::TempDir) {
     let dir = dir.keep();
-    eprintln!("\nkept {}", dir.display());
+    let mut text = format!("\nkept {}\n", dir.display());
     for log in stage::logs(&dir) {
-        eprintln!("\nlast lines of {}:\n{}", log.display(), process::last_lines(&log, 8));
+        text += &format!("\nlast lines of {}:\n{}\n", log.display(), process::last_lines(&log, 8));
     }
+    progress::remark(&text);
 }
 
 /// Ends when a person or a service manager wants an end.
@@ -128,11 +130,13 @@ async fn set_up_and_play(program: &Path, dir: &Path) -> Result<Played> {
 /// Shows the result, stays when asked to, and stops. True when all was as it must be.
 async fn show_and_stop(args: &DemoArgs, program: &Path, played: Played) -> Result<bool> {
     let Played { stage, rows, verdict, took } = played;
-    if args.json {
-        println!("{}", show::json(&rows, &verdict, took, args.stay.then_some(&stage))?);
+    let text = if args.json {
+        show::json(&rows, &verdict, took, args.stay.then_some(&stage))?
     } else {
-        print!("{}", show::text(&rows, &verdict, took));
-    }
+        show::text(&rows, &verdict, took)
+    };
+    // An error rather than a panic when nobody reads any more: the processes must end all the same.
+    std::io::stdout().write_all(text.as_bytes())?;
     if args.stay {
         stay(args, &stage, program).await?;
     }
@@ -175,13 +179,14 @@ async fn keep_books(stage: &Stage, books: &watch::Sender<Vec<Tx>>) -> Result<Inf
 async fn stay(args: &DemoArgs, stage: &Stage, program: &Path) -> Result<()> {
     stage.set_faults(&[]).await?;
     if !args.json {
-        println!("{}", show::how_to_play(stage, program)?);
+        std::io::stdout().write_all(show::how_to_play(stage, program)?.as_bytes())?;
     }
     let watch = async {
         loop {
             if let Err(ended) = stage.run() {
                 stage.start_daemon().await.with_context(|| ended.to_string())?;
-                eprintln!("{ended}; started again, metrics on http://{}/metrics", stage.addresses()?.metrics);
+                let metrics = stage.addresses()?.metrics;
+                progress::remark(&format!("{ended}; started again, metrics on http://{metrics}/metrics\n"));
             }
             sleep(timing::LOOK_AGAIN).await;
         }

@@ -2,7 +2,7 @@
 //!
 //! On standard error, as standard output is for the result.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -59,7 +59,12 @@ impl Line {
         let mark = if well { "" } else { "  <- not as expected" };
         match &self.bar {
             Some(bar) => bar.finish_with_message(format!("{how}{mark}")),
-            None => eprintln!("{:<26} {how}{mark}", self.what),
+            None => remark(&format!("{:<26} {how}{mark}\n", self.what)),
         }
     }
+}
+
+/// Something beside the result. Nobody may be listening any more, and that is no reason to stop.
+pub(super) fn remark(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }

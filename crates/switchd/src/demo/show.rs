@@ -70,7 +70,7 @@ pub(super) fn json(rows: &[Row], verdict: &Verdict, took: Duration, stays: Optio
             "issuer": issuer.issuer, "issuer_http": issuer.control, "daemon_pid": stage.ids()?.0,
         });
     }
-    Ok(serde_json::to_string_pretty(&all)?)
+    Ok(serde_json::to_string_pretty(&all)? + "\n")
 }
 
 /// Where everything is, and what to try, while it stays.
@@ -108,4 +108,46 @@ Kill the daemon; it is started again and takes up what was open:
         terminals = daemon.terminals,
         daemon_id = stage.ids()?.0
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use counterparts::reconcile::Reconciliation;
+
+    fn verdict(wrong: &[&str]) -> Verdict {
+        let wrong = wrong.iter().map(ToString::to_string).collect();
+        Verdict { in_doubt: 0, unconfirmed: 1, ledgers: Reconciliation::default(), wrong }
+    }
+
+    fn row(wrong: &[&str]) -> Row {
+        Row {
+            what: "approval",
+            terminal: "TERM0001".to_owned(),
+            rrn: None,
+            terminal_saw: "00".to_owned(),
+            issuer_says: "12.50 stands".to_owned(),
+            ended: "confirmed".to_owned(),
+            took_ms: 640,
+            wrong: wrong.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_what_is_in_doubt() {
+        let text = text(&[row(&[])], &verdict(&[]), Duration::from_secs(7));
+        assert!(text.contains("approval       00                12.50 stands         confirmed     0.6 s\n"), "{text}");
+        assert!(text.contains("all three agree"), "{text}");
+        assert!(text.ends_with("\nin doubt: 0\n"), "{text}");
+    }
+
+    #[test]
+    fn whatever_was_wrong_is_said_and_nothing_agrees_then() {
+        for (rows, verdict) in [([row(&["saw 05"])], verdict(&[])), ([row(&[])], verdict(&["saw 05"]))] {
+            let text = text(&rows, &verdict, Duration::from_secs(7));
+            assert!(text.contains("saw 05") && !text.contains("agree"), "{text}");
+            let json = json(&rows, &verdict, Duration::from_secs(7), None).unwrap();
+            assert!(json.contains("\"agrees\": false"), "{json}");
+        }
+    }
 }

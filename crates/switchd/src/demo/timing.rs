@@ -54,3 +54,13 @@ const _: () =
     assert!(SLOW_ANSWER.as_millis() < IN_FLIGHT.as_millis() && IN_FLIGHT.as_millis() < RESPONSE_TIMEOUT.as_millis());
 const _: () = assert!(RESPONSE_TIMEOUT.as_millis() < LATE_ANSWER.as_millis(), "T5");
 const _: () = assert!(LATE_ANSWER.as_millis() < ORIGINAL_HORIZON.as_millis(), "R3");
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_line_that_the_demo_changes_is_in_the_configuration_once() {
+        for (line, _) in super::configuration() {
+            assert_eq!(crate::config::TEMPLATE.lines().filter(|found| *found == line).count(), 1, "{line}");
+        }
+    }
+}
