@@ -19,6 +19,7 @@ pub(super) fn relations(settings: &Settings) -> Vec<String> {
         wrong.push("no [[route]]: requests have nowhere to go".to_owned());
     }
     wrong.extend(response_timeouts(settings));
+    wrong.extend(confirmations(settings));
     wrong.extend(horizons(settings));
     wrong.extend(timeouts_of_sockets(settings));
     wrong
@@ -39,6 +40,24 @@ fn response_timeouts(settings: &Settings) -> Vec<String> {
                     group_number.0,
                 ));
             }
+        }
+    }
+    wrong
+}
+
+/// C2 must be able to act before C3 settles what it would have reversed.
+fn confirmations(settings: &Settings) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (number, group) in &settings.core.groups {
+        let (within, deadline) = (group.confirm_within_ms, group.confirm_deadline_ms);
+        if let Some(within) = within.filter(|within| *within >= deadline) {
+            wrong.push(format!(
+                "group {} ({}): confirm_within ({}) must be shorter than confirm_deadline ({}) (C2, C3)",
+                number.0,
+                group.name,
+                show_duration(within),
+                show_duration(deadline),
+            ));
         }
     }
     wrong

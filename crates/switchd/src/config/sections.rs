@@ -6,19 +6,22 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use iso8583::{Dialect, ResponseCode};
-use switch::{CodeTable, Money};
-use switch::{GroupNo, IssuerNo, LinkNo};
+use switch::{AtDeadline, CodeTable, GroupNo, IssuerNo, LinkNo, Money, OnRekey, OnRepeat};
 use tracing::level_filters::LevelFilter;
 
 use super::limits::{Limits, as_usize};
 use super::read::Section;
 use super::registry::Registry;
+use super::units::show_size;
 use super::{GroupSettings, JournalSettings, LinkSettings, LinkTls, Listen, Log, Settings, Tcp};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+
+/// What the journal writes in.
+const SECTOR: u64 = 512;
 
 /// Reads every section. The second value is the registry's file.
 pub(super) fn read(root: &Section<'_, '_>) -> (Settings, PathBuf) {
@@ -54,17 +57,40 @@ fn one<T>(root: &Section<'_, '_>, key: &'static str, read: impl FnOnce(&Section<
 }
 
 fn journal(root: &Section<'_, '_>) -> JournalSettings {
-    let d = journal::Options::default();
     one(root, "journal", |s| JournalSettings {
         dir: s.need_path("dir"),
         keys: s.need_path("keys"),
-        options: journal::Options {
-            segment_bytes: s.size("segment_size", d.segment_bytes, 1 << 20..=2 << 30),
-            group_bytes_max: as_usize(s.size("group_size_max", d.group_bytes_max as u64, 64 << 10..=64 << 20)),
-            reserve_segments: s.number("reserve_segments", d.reserve_segments, 1..=1_000),
-            mark_commits: s.number("mark_commits", d.mark_commits, 1..=1_000_000),
-        },
+        options: journal_options(s),
     })
+}
+
+/// Sizes, and how they must fit each other: said here, with the line, as the journal knows no keys of a configuration.
+fn journal_options(s: &Section<'_, '_>) -> journal::Options {
+    let d = journal::Options::default();
+    let options = journal::Options {
+        segment_bytes: s.size("segment_size", d.segment_bytes, 1 << 20..=2 << 30),
+        group_bytes_max: as_usize(s.size("group_size_max", d.group_bytes_max as u64, 64 << 10..=64 << 20)),
+        reserve_segments: s.number("reserve_segments", d.reserve_segments, 1..=1_000),
+        mark_commits: s.number("mark_commits", d.mark_commits, 1..=1_000_000),
+    };
+    let (segment, group) = (options.segment_bytes, options.group_bytes_max as u64);
+    for (key, size) in [("segment_size", segment), ("group_size_max", group)] {
+        if !size.is_multiple_of(SECTOR) {
+            s.wrong_here(key, "must be a multiple of 512B");
+        }
+    }
+    if segment < group + SECTOR {
+        let (segment, group) = (show_size(segment), show_size(group));
+        if s.has("segment_size") {
+            s.wrong_here("segment_size", &format!("({segment}) must be at least 512B longer than group_size_max ({group})"));
+        } else {
+            s.wrong_here(
+                "group_size_max",
+                &format!("({group}) must be at least 512B shorter than segment_size ({segment})"),
+            );
+        }
+    }
+    options
 }
 
 fn listen(root: &Section<'_, '_>) -> (Listen, PathBuf) {
@@ -114,20 +140,7 @@ fn groups(root: &Section<'_, '_>, core: &mut switch::Config) -> BTreeMap<GroupNo
     let mut groups = BTreeMap::new();
     for s in root.sections("group") {
         let number = GroupNo(s.need_number("number", 1..=u16::MAX));
-        let d = switch::Group::default();
-        let (least, most) = (10, 7 * DAY);
-        let group = switch::Group {
-            name: s.need_text("name").to_owned(),
-            serial: s.flag("serial", d.serial),
-            reverses_first: s.flag("reverses_first", d.reverses_first),
-            repeat_window_ms: s.duration("repeat_window", d.repeat_window_ms, least..=most),
-            redeliver_grace_ms: s.duration("redeliver_grace", d.redeliver_grace_ms, least..=most),
-            crossing_margin_ms: s.duration("crossing_margin", d.crossing_margin_ms, least..=most),
-            confirm_deadline_ms: s.duration("confirm_deadline", d.confirm_deadline_ms, least..=most),
-            echo_pan: s.flag("echo_pan", d.echo_pan),
-            utc_offset_minutes: s.number("utc_offset_minutes", d.utc_offset_minutes, -840..=840),
-            ..d
-        };
+        let group = group_rules(&s);
         let terminal_response_timeout_ms = s.need_duration("terminal_response_timeout", MINUTE, 100..=HOUR);
         groups.insert(number, GroupSettings { dialect: dialect(&s), terminal_response_timeout_ms });
         if core.groups.insert(number, group).is_some() {
@@ -138,6 +151,41 @@ fn groups(root: &Section<'_, '_>, core: &mut switch::Config) -> BTreeMap<GroupNo
     groups
 }
 
+/// What the core needs to know about a group.
+fn group_rules(s: &Section<'_, '_>) -> switch::Group {
+    let d = switch::Group::default();
+    let (least, most) = (10, 7 * DAY);
+    let at_deadline =
+        [("confirm", AtDeadline::Confirm), ("operator", AtDeadline::Operator), ("reverse", AtDeadline::Reverse)];
+    let on_repeat = [("replay", OnRepeat::Replay), ("unwind", OnRepeat::Unwind)];
+    let on_rekey = [("allow", OnRekey::AllowAndFlag), ("refuse", OnRekey::Refuse)];
+    switch::Group {
+        name: s.need_text("name").to_owned(),
+        serial: s.flag("serial", d.serial),
+        reverses_first: s.flag("reverses_first", d.reverses_first),
+        repeat_window_ms: s.duration("repeat_window", d.repeat_window_ms, least..=most),
+        on_repeat: s.choice("on_repeat", d.on_repeat, &on_repeat),
+        rekey_window_ms: s.duration("rekey_window", d.rekey_window_ms, 0..=DAY),
+        on_rekey: s.choice("on_rekey", d.on_rekey, &on_rekey),
+        redeliver_grace_ms: s.duration("redeliver_grace", d.redeliver_grace_ms, least..=most),
+        crossing_margin_ms: s.duration("crossing_margin", d.crossing_margin_ms, least..=most),
+        confirm_within_ms: s.has("confirm_within").then(|| s.duration("confirm_within", MINUTE, least..=DAY)),
+        confirm_deadline_ms: s.duration("confirm_deadline", d.confirm_deadline_ms, least..=most),
+        at_deadline: s.choice("at_deadline", d.at_deadline, &at_deadline),
+        takes_partial_approvals: s.flag("takes_partial_approvals", d.takes_partial_approvals),
+        partial_refused_as: partial_refused_as(s, d.partial_refused_as),
+        tombstones_max: s.number("tombstones_max", d.tombstones_max, 1..=1_000_000),
+        echo_pan: s.flag("echo_pan", d.echo_pan),
+        utc_offset_minutes: s.number("utc_offset_minutes", d.utc_offset_minutes, -840..=840),
+    }
+}
+
+/// T9 knows two words for a terminal that cannot take less.
+fn partial_refused_as(s: &Section<'_, '_>, default: ResponseCode) -> ResponseCode {
+    let codes = [("51", ResponseCode::INSUFFICIENT_FUNDS), ("61", ResponseCode::new(*b"61"))];
+    s.choice("partial_refused_as", default, &codes)
+}
+
 fn issuers(root: &Section<'_, '_>, core: &mut switch::Config) {
     for s in root.sections("issuer") {
         let number = IssuerNo(s.need_number("number", 1..=u16::MAX));
@@ -145,8 +193,8 @@ fn issuers(root: &Section<'_, '_>, core: &mut switch::Config) {
         let issuer = switch::Issuer {
             name: s.need_text("name").to_owned(),
             reversal_retry_ms: s.durations("reversal_retry", &d.reversal_retry_ms),
+            needs_operator_after_ms: s.duration("needs_operator_after", d.needs_operator_after_ms, MINUTE..=30 * DAY),
             reversal_window: s.number("reversal_window", d.reversal_window, 1..=100_000),
-            ..d
         };
         if core.issuers.insert(number, issuer).is_some() {
             s.wrong_here("number", &format!("{} is used by another [[issuer]]", number.0));
@@ -180,12 +228,12 @@ fn link_rules(s: &Section<'_, '_>) -> switch::Link {
         in_flight_max: s.number("in_flight_max", d.in_flight_max, 1..=100_000),
         remembers_early_reversals: s.flag("remembers_early_reversals", d.remembers_early_reversals),
         reversal_as_request: s.flag("reversal_as_request", d.reversal_as_request),
+        addresses_one_approval: s.flag("addresses_one_approval", d.addresses_one_approval),
         echoes_de7: s.flag("echoes_de7", d.echoes_de7),
         echoes_card_and_rrn: s.flag("echoes_card_and_rrn", d.echoes_card_and_rrn),
         sign_on: s.flag("sign_on", d.sign_on),
         echo_after_ms: s.duration("echo_after", d.echo_after_ms, 0..=HOUR),
         codes: codes(s),
-        ..d
     }
 }
 

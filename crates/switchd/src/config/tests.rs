@@ -46,10 +46,14 @@ fn the_template_is_a_good_configuration() {
     assert!(settings.admin.ends_with("admin.sock") && settings.admin.is_absolute(), "relative to the file");
 }
 
-/// The template with every commented key in force.
-fn uncommented() -> String {
+/// Keys whose absence means something that no value says.
+const WITHOUT_DEFAULT: &[&str] = &["confirm_within = "];
+
+/// The template with every commented key in force but these.
+fn uncommented(but: &[&str]) -> String {
     let key = |line: &str| {
-        line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase())).map(str::to_owned)
+        let rest = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        rest.filter(|rest| !but.iter().any(|key| rest.starts_with(key))).map(str::to_owned)
     };
     TEMPLATE.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
 }
@@ -57,10 +61,11 @@ fn uncommented() -> String {
 #[test]
 fn the_template_shows_every_key_with_its_default() {
     let fixture = Fixture::new();
-    let text = uncommented();
-    let (plain, full) = (fixture.read(TEMPLATE).unwrap(), fixture.read(&text).unwrap());
+    let (plain, full) = (fixture.read(TEMPLATE).unwrap(), fixture.read(&uncommented(WITHOUT_DEFAULT)).unwrap());
     assert_eq!(format!("{plain:?}"), format!("{full:?}"), "a commented line is the default");
 
+    let text = uncommented(&[]);
+    fixture.read(&text).unwrap();
     let source = Source::new(Path::new("switchd.toml"), &text);
     let table = source.parse();
     let root = Section::root(&source, &table);
@@ -117,8 +122,57 @@ fn types_are_checked() {
 #[test]
 fn ranges_are_checked() {
     check("#connections = 1", "connections = 0", &["[[link]] connections is out of range, needs to be 1 to 64"]);
+    check("#tombstones_max = 1000", "tombstones_max = 0", &["tombstones_max is out of range, needs to be 1 to 1000000"]);
+    check("#needs_operator_after = \"1d\"", "needs_operator_after = \"1s\"", &["needs_operator_after is out of range"]);
+    check("#rekey_window = \"3min\"", "rekey_window = \"2d\"", &["rekey_window is out of range, needs to be 0ms to 1d"]);
+    check("#confirm_within = \"1min\"", "confirm_within = \"1ms\"", &["confirm_within is out of range, needs to be 10ms"]);
     check("#frame_max = \"8KiB\"", "frame_max = \"64KiB\"", &["frame_max is out of range, needs to be 256B to 65535B"]);
     check("#echo_after = \"30s\"", "echo_after = \"2h\"", &["echo_after is out of range, needs to be 0ms to 1h"]);
+}
+
+#[test]
+fn policies_are_words() {
+    check(
+        "#at_deadline = \"confirm\"",
+        "at_deadline = \"confrm\"",
+        &["[[group]] at_deadline is \"confrm\", needs to be one of confirm, operator, reverse; did you mean \"confirm\"?"],
+    );
+    check(
+        "#on_repeat = \"replay\"",
+        "on_repeat = \"again\"",
+        &["on_repeat is \"again\", needs to be one of replay, unwind"],
+    );
+    check("#on_rekey = \"allow\"", "on_rekey = \"yes\"", &["on_rekey is \"yes\", needs to be one of allow, refuse"]);
+    check("#partial_refused_as = \"51\"", "partial_refused_as = \"05\"", &["needs to be one of 51, 61"]);
+}
+
+/// The template, changed, is a good configuration; `show` says what the core is told.
+#[track_caller]
+fn check_core(old: &str, new: &str, show: impl Fn(&switch::Group, &switch::Issuer, &switch::Link) -> bool) {
+    let core = Fixture::new().read(&with(old, new)).unwrap().core;
+    let (group, issuer) = (&core.groups[&GroupNo(1)], &core.issuers[&switch::IssuerNo(1)]);
+    assert!(show(group, issuer, core.links.values().next().unwrap()), "{new}");
+}
+
+#[test]
+fn rules_reach_the_core() {
+    use switch::{AtDeadline, OnRekey, OnRepeat};
+    check_core("#at_deadline = \"confirm\"", "at_deadline = \"operator\"", |g, _, _| g.at_deadline == AtDeadline::Operator);
+    check_core("#at_deadline = \"confirm\"", "at_deadline = \"reverse\"", |g, _, _| g.at_deadline == AtDeadline::Reverse);
+    check_core("#on_repeat = \"replay\"", "on_repeat = \"unwind\"", |g, _, _| g.on_repeat == OnRepeat::Unwind);
+    check_core("#on_rekey = \"allow\"", "on_rekey = \"refuse\"", |g, _, _| g.on_rekey == OnRekey::Refuse);
+    check_core("#rekey_window = \"3min\"", "rekey_window = \"0s\"", |g, _, _| g.rekey_window_ms == 0);
+    check_core("#confirm_within = \"1min\"", "confirm_within = \"9s\"", |g, _, _| g.confirm_within_ms == Some(9_000));
+    check_core("#confirm_within = \"1min\"", "", |g, _, _| g.confirm_within_ms.is_none());
+    check_core("#takes_partial_approvals = false", "takes_partial_approvals = true", |g, _, _| g.takes_partial_approvals);
+    check_core("#partial_refused_as = \"51\"", "partial_refused_as = \"61\"", |g, _, _| {
+        g.partial_refused_as.as_bytes() == b"61"
+    });
+    check_core("#tombstones_max = 1000", "tombstones_max = 7", |g, _, _| g.tombstones_max == 7);
+    check_core("#needs_operator_after = \"1d\"", "needs_operator_after = \"1h\"", |_, i, _| {
+        i.needs_operator_after_ms == 3_600_000
+    });
+    check_core("#addresses_one_approval = false", "addresses_one_approval = true", |_, _, l| l.addresses_one_approval);
 }
 
 #[test]
@@ -142,6 +196,18 @@ fn relations_are_checked() {
     );
     check("#tcp_user_timeout = \"20s\"", "tcp_user_timeout = \"30s\"", &["shorter than original_horizon (30s) (R3)"]);
     check("#idle_timeout = \"5min\"", "idle_timeout = \"30s\"", &["idle_timeout (30s) must be longer"]);
+    check(
+        "#confirm_within = \"1min\"",
+        "confirm_within = \"1d\"",
+        &["confirm_within (1d) must be shorter than confirm_deadline (1d) (C2, C3)"],
+    );
+    check(
+        "#segment_size = \"64MiB\"",
+        "segment_size = \"1MiB\"",
+        &["[journal] segment_size (1MiB) must be at least 512B longer than group_size_max (1MiB)"],
+    );
+    check("#segment_size = \"64MiB\"", "segment_size = \"9000000B\"", &["segment_size must be a multiple of 512B"]);
+    check("#group_size_max = \"1MiB\"", "group_size_max = \"65537B\"", &["group_size_max must be a multiple of 512B"]);
     check("#backoff_min = \"500ms\"", "backoff_min = \"31s\"", &["backoff_min must not be longer"]);
     check("prefix = \"\"\nissuer = 1", "prefix = \"\"\nissuer = 2", &["leads to issuer 2"]);
     check("#tls = true", "tls = false", &["tls is false, but"]);
