@@ -111,6 +111,18 @@ impl Keys {
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
     }
 
+    /// The numbers of the keys (0 for the look-up key) with a value that changes with the key and tells nothing of it.
+    pub(crate) fn checks(&self) -> Vec<(u16, [u8; 8])> {
+        let check = |key: &[u8; KEY_BYTES]| {
+            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"switchd key check value");
+            let mut value = [0; 8];
+            value.copy_from_slice(&tag.as_ref()[..8]);
+            value
+        };
+        let look_up = (0, check(&self.hmac));
+        std::iter::once(look_up).chain(self.pan.iter().map(|(id, key)| (*id, check(key)))).collect()
+    }
+
     /// Reads a key file: `pan NUMBER HEX` lines, the newest first, and one `hmac HEX` line.
     ///
     /// # Errors
@@ -130,7 +142,10 @@ impl Keys {
             let mut words = line.split_whitespace();
             match (words.next(), words.next(), words.next(), words.next()) {
                 (Some("pan"), Some(id), Some(key), None) => {
-                    pan.push((id.parse().map_err(|_| wrong())?, key_from_hex(key).ok_or_else(wrong)?));
+                    pan.push((
+                        id.parse().ok().filter(|id| *id > 0).ok_or_else(wrong)?,
+                        key_from_hex(key).ok_or_else(wrong)?,
+                    ));
                 }
                 (Some("hmac"), Some(key), None, None) => hmac = Some(key_from_hex(key).ok_or_else(wrong)?),
                 _ => return Err(wrong()),

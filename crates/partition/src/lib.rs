@@ -26,11 +26,49 @@ use journal::{Journal, Recovered, Rejected, Replay, Storage};
 use switch::{Action, Admission, Config, Entry, Input, Lsn, Now, Output, Query, Report, Switch};
 
 pub use background::{CheckpointDone, CheckpointJob, LookUp};
-pub use journal::{Commit, Committed, OpenError, Poisoned};
+pub use journal::{Commit, Committed, Poisoned};
 pub use keys::{KeyError, Keys};
 
 use keys::Sealer;
 use outbox::Outbox;
+
+/// Why a partition was not opened. Nothing was decided, and nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The journal is in use, damaged, or cannot be read or written (K5, K6).
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
+    /// Cards could neither be opened for reversals nor found again.
+    #[error(
+        "these are not the keys of this journal: key {key} (0: the look-up key) is missing or another; \
+         next: put the key file back that was beside this journal"
+    )]
+    ForeignKeys {
+        /// The number of the first key that differs.
+        key: u16,
+    },
+    /// Nothing could ever keep its promises (R7).
+    #[error(
+        "issuer {issuer} is not in the configuration, and {open} of its movements are open; \
+         next: put it back until `switchd doubt` shows none of its movements"
+    )]
+    IssuerGone {
+        /// Its number.
+        issuer: u16,
+        /// How many of its movements are open.
+        open: usize,
+    },
+    /// The journal is another partition's.
+    #[error(
+        "this is the journal of partition {found}, the configuration says {configured}; next: set [partition] number back"
+    )]
+    OtherPartition {
+        /// Of the journal.
+        found: u8,
+        /// Of the configuration.
+        configured: u8,
+    },
+}
 
 /// What a partition is opened with.
 #[derive(Debug)]
@@ -101,10 +139,12 @@ impl<S: Storage> Partition<S> {
     pub fn open(storage: Arc<S>, options: Options, now: Now) -> Result<(Self, Opened), OpenError> {
         let Options { journal: journal_options, config, keys } = options;
         let mut core = Switch::new(config.clone());
+        let mut other_partition = None;
         let mut checkpoint = background::Newest::default();
         let (journal, recovered) = Journal::open(Arc::clone(&storage), journal_options, |replay| {
-            take(&mut core, &mut checkpoint, &config, replay)
+            take(&mut core, &mut checkpoint, &config, &mut other_partition, replay)
         })?;
+        check_belongs(&core, &keys, other_partition)?;
         let mut partition = Partition {
             sealer: Sealer::new(&keys, 0),
             has_reserve: journal.has_reserve(),
@@ -121,11 +161,11 @@ impl<S: Storage> Partition<S> {
             admission: Admission::Open,
             checkpoint,
         };
-        partition.core.start(now, &mut partition.output);
+        partition.core.start(now, keys.checks(), &mut partition.output);
         partition.keep_output();
         // The epoch is durable before anything is sealed under it.
         while let Some(commit) = partition.journal.take_commit() {
-            partition.journal.committed(commit.run()).map_err(|poisoned| OpenError::Io {
+            partition.journal.committed(commit.run()).map_err(|poisoned| journal::OpenError::Io {
                 action: "write the restart to",
                 file: "the journal".into(),
                 source: poisoned.source,
@@ -332,6 +372,7 @@ fn take(
     core: &mut Switch,
     checkpoint: &mut background::Newest,
     config: &Config,
+    other_partition: &mut Option<u8>,
     replay: Replay<'_>,
 ) -> Result<(), Rejected> {
     match replay {
@@ -339,9 +380,34 @@ fn take(
             *core = Switch::restore(config.clone(), &newest.bytes)?;
             checkpoint.found(Lsn(newest.lsn.0), newest.bytes.clone());
         }
-        Replay::Record(lsn, payload) => core.replay(Lsn(lsn.0), &Entry::decode(payload)?)?,
+        Replay::Record(lsn, payload) => {
+            let entry = Entry::decode(payload)?;
+            if entry.partition != config.partition {
+                other_partition.get_or_insert(entry.partition);
+            }
+            core.replay(Lsn(lsn.0), &entry)?;
+        }
     }
     Ok(())
+}
+
+/// Whether keys and configuration are those that the journal's promises need.
+fn check_belongs(core: &Switch, keys: &Keys, other_partition: Option<u8>) -> Result<(), OpenError> {
+    if let Some(found) = other_partition {
+        return Err(OpenError::OtherPartition { found, configured: core.config().partition });
+    }
+    let checks = keys.checks();
+    if let Some((key, _)) = core.keys().iter().find(|known| !checks.contains(known)) {
+        return Err(OpenError::ForeignKeys { key: *key });
+    }
+    let mut open = std::collections::BTreeMap::<u16, usize>::new();
+    for row in core.census().iter().filter(|row| !core.config().issuers.contains_key(&row.issuer)) {
+        *open.entry(row.issuer.0).or_default() += row.count as usize;
+    }
+    match open.first_key_value() {
+        Some((issuer, open)) => Err(OpenError::IssuerGone { issuer: *issuer, open: *open }),
+        None => Ok(()),
+    }
 }
 
 pub use background::CheckpointError;

@@ -259,7 +259,7 @@ fn k6_a_second_partition_on_one_journal_is_refused() {
     let keys = Keyring::new();
     let storage = MemStorage::new([1; 16]);
     let (_first, _) = World::open(&storage, &keys, start()).unwrap();
-    assert!(matches!(World::open(&storage, &keys, start()), Err(OpenError::Locked)));
+    assert!(matches!(World::open(&storage, &keys, start()), Err(OpenError::Journal(journal::OpenError::Locked))));
 }
 
 #[test]
@@ -311,18 +311,38 @@ fn look_ups_scan_the_journal_for_what_memory_let_go() {
 }
 
 #[test]
-fn r4_a_reversal_whose_card_cannot_be_opened_is_parked() {
+fn another_journals_keys_are_refused() {
     let keys = Keyring::new();
     let storage = MemStorage::new([1; 16]);
     let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
     world.terminal(b"0200", 1, &[]);
     drop(world);
-    let (mut world, _) = World::open(&storage.kill(), &Keyring::new(), start()).unwrap();
-    world.terminal(b"0400", 990, &[(90, "020000000100000000000000000000000000000000"), (37, "632610000001")]);
-    world.pass(1);
-    assert!(world.reversals.is_empty());
-    let movement = world.partition.view().movements().next().unwrap();
-    assert_eq!(movement.state, StateKind::NeedsOperator);
+    let foreign = World::open(&storage.kill(), &Keyring::new(), start());
+    assert!(matches!(foreign, Err(OpenError::ForeignKeys { .. })));
+    World::open(&storage.kill(), &keys, start()).unwrap();
+}
+
+#[test]
+fn r7_an_issuer_with_open_movements_and_the_partitions_number_cannot_be_taken_away() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+    world.terminal(b"0200", 1, &[]);
+    world.pass(1000);
+    drop(world);
+    let opened = |change: &dyn Fn(&mut Config)| {
+        let mut options = keys.options();
+        change(&mut options.config);
+        Partition::open(Arc::new(storage.kill()), options, start()).map(|_| ())
+    };
+    let renumber = |config: &mut Config| {
+        config.issuers = [(IssuerNo(5), Issuer::default())].into();
+        config.links = [(LinkNo { issuer: IssuerNo(5), number: 1 }, Link::default())].into();
+        config.routes.clear();
+    };
+    assert!(matches!(opened(&renumber), Err(OpenError::IssuerGone { issuer: 1, open: 1 })));
+    assert!(matches!(opened(&|config| config.partition = 2), Err(OpenError::OtherPartition { found: 1, configured: 2 })));
+    opened(&|_| ()).unwrap();
 }
 
 #[test]

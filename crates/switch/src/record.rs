@@ -32,6 +32,8 @@ pub enum Record {
         epoch: u32,
         /// What memory keeps of what has ended, from now on: a replay lets go of what the live core let go.
         keep: Keep,
+        /// What the keys of its cards are known by: a number for each, and a check value that tells nothing of the key.
+        keys: Vec<(u16, [u8; 8])>,
     },
     /// A request will leave (M1).
     Intent {
@@ -177,7 +179,7 @@ pub enum Record {
     },
 }
 stored_enum!(Record {
-    1 => Restarted { epoch, keep },
+    1 => Restarted { epoch, keep, keys },
     2 => Intent { movement },
     3 => Answered { id, answer, to, evidence },
     4 => NeverSent { id, code },

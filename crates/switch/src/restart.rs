@@ -1,20 +1,30 @@
 //! What a process does with what it finds in the journal (K1-K3, K7).
 
 use crate::ids::{MovementId, Now};
+use alloc::vec::Vec;
+
 use crate::machine::{Output, Sending, Switch, keep};
 use crate::movement::{Reason, Rule, StateKind};
 use crate::record::Record;
 
 impl Switch {
     /// Begins a life of the process: after the journal was replayed, before the first input.
-    pub fn start(&mut self, now: Now, out: &mut Output) {
+    ///
+    /// `keys` are the numbers and check values of the keys that seal and find cards in this life; [`Switch::keys`] gives
+    /// them to the next.
+    pub fn start(&mut self, now: Now, keys: Vec<(u16, [u8; 8])>, out: &mut Output) {
         let now = self.steady(now);
-        self.write(now, Record::Restarted { epoch: self.state.epoch + 1, keep: keep(&self.config) }, out);
+        self.write(now, Record::Restarted { epoch: self.state.epoch + 1, keep: keep(&self.config), keys }, out);
         let open: alloc::collections::BTreeSet<MovementId> =
             self.state.open.values().flat_map(|tally| tally.ids.iter().copied()).collect();
         for id in open {
             self.resume(now, id, out);
         }
+    }
+
+    /// What the keys of the newest life are known by.
+    pub fn keys(&self) -> &[(u16, [u8; 8])] {
+        &self.state.keys
     }
 
     /// How often this partition was started; the first start is 1.

@@ -76,6 +76,25 @@ pub(crate) struct CensusKey {
     pub(crate) currency: Currency,
 }
 
+/// Where a movement stands in the lists that go by state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Open { key: CensusKey, terminal: TerminalId, minor: u64 },
+    Ended { since_wall_ms: u64 },
+}
+
+impl Place {
+    fn of(movement: &Movement) -> Place {
+        if !movement.is_open() {
+            return Place::Ended { since_wall_ms: movement.since_wall_ms };
+        }
+        let amount = movement.fingerprint.amount;
+        let (state, owes) = (movement.state, movement.owes());
+        let key = CensusKey { state, owes, issuer: movement.link.issuer, currency: amount.currency() };
+        Place::Open { key, terminal: movement.key.terminal, minor: amount.minor() }
+    }
+}
+
 /// Open movements of one kind. Ids are in the order of beginning, so the first is the oldest.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -87,6 +106,7 @@ pub(crate) struct Tally {
 pub(crate) struct State {
     pub(crate) lsn: Lsn,
     pub(crate) epoch: u32,
+    pub(crate) keys: Vec<(u16, [u8; 8])>,
     pub(crate) next_id: u64,
     pub(crate) movements: BTreeMap<MovementId, Movement>,
     pub(crate) tombstones: BTreeMap<(TerminalId, Stan), Tombstone>,
@@ -122,6 +142,7 @@ impl State {
         State {
             lsn: Lsn(0),
             epoch: 0,
+            keys: Vec::new(),
             next_id: 1,
             movements: BTreeMap::new(),
             tombstones: BTreeMap::new(),
@@ -151,7 +172,8 @@ impl State {
         self.lsn = lsn;
         let wall_ms = entry.wall_ms;
         match &entry.record {
-            Record::Restarted { epoch, keep } => {
+            Record::Restarted { epoch, keep, keys } => {
+                self.keys.clone_from(keys);
                 self.epoch = *epoch;
                 self.keep = Some(*keep).filter(|_| !self.keeps_all);
                 self.forget_offers(wall_ms)?;
@@ -336,7 +358,7 @@ impl State {
         for stan in reversal_stans(&movement) {
             newest(&mut self.by_reversal_stan, (movement.link.issuer, stan), id);
         }
-        self.count(&movement, true);
+        self.enter(id, Place::of(&movement));
         self.movements.insert(id, movement);
     }
 
@@ -351,58 +373,58 @@ impl State {
         self.tombstone_ages.insert((tombstone.wall_ms, terminal, stan));
     }
 
-    /// Enters a movement into the lists that go by its state, or takes it out of them.
-    fn count(&mut self, movement: &Movement, enter: bool) {
-        if !movement.is_open() {
-            let ended = (movement.since_wall_ms, movement.id);
-            if enter {
-                self.ended.insert(ended)
-            } else {
-                self.ended.remove(&ended)
-            };
-            return;
-        }
-        let amount = movement.fingerprint.amount;
-        let key = CensusKey {
-            state: movement.state,
-            owes: movement.owes(),
-            issuer: movement.link.issuer,
-            currency: amount.currency(),
-        };
-        let terminal = movement.key.terminal;
-        if enter {
-            let tally = self.open.entry(key).or_default();
-            tally.ids.insert(movement.id);
-            tally.minor = tally.minor.saturating_add(amount.minor());
-            self.open_of_terminal.entry(terminal).or_default().insert(movement.id);
-            return;
-        }
-        if let Some(tally) = self.open.get_mut(&key) {
-            tally.ids.remove(&movement.id);
-            tally.minor = tally.minor.saturating_sub(amount.minor());
-            if tally.ids.is_empty() {
-                self.open.remove(&key);
+    /// Enters a movement into the lists that go by its state.
+    fn enter(&mut self, id: MovementId, place: Place) {
+        match place {
+            Place::Ended { since_wall_ms } => {
+                self.ended.insert((since_wall_ms, id));
+            }
+            Place::Open { key, terminal, minor } => {
+                let tally = self.open.entry(key).or_default();
+                tally.ids.insert(id);
+                tally.minor = tally.minor.saturating_add(minor);
+                self.open_of_terminal.entry(terminal).or_default().insert(id);
             }
         }
-        if let Some(ids) = self.open_of_terminal.get_mut(&terminal) {
-            ids.remove(&movement.id);
-            if ids.is_empty() {
-                self.open_of_terminal.remove(&terminal);
+    }
+
+    /// Takes it out of them.
+    fn leave(&mut self, id: MovementId, place: Place) {
+        match place {
+            Place::Ended { since_wall_ms } => {
+                self.ended.remove(&(since_wall_ms, id));
+            }
+            Place::Open { key, terminal, minor } => {
+                if let Some(tally) = self.open.get_mut(&key) {
+                    tally.ids.remove(&id);
+                    tally.minor = tally.minor.saturating_sub(minor);
+                    if tally.ids.is_empty() {
+                        self.open.remove(&key);
+                    }
+                }
+                if let Some(ids) = self.open_of_terminal.get_mut(&terminal) {
+                    ids.remove(&id);
+                    if ids.is_empty() {
+                        self.open_of_terminal.remove(&terminal);
+                    }
+                }
             }
         }
     }
 
     fn change(&mut self, id: MovementId, lsn: Lsn, wall_ms: u64, change: impl FnOnce(&mut Movement)) -> Result<(), Damaged> {
-        let mut movement = self.movements.remove(&id).ok_or(Damaged { what: "record about a known movement" })?;
-        self.count(&movement, false);
-        let before = movement.state;
-        change(&mut movement);
+        let movement = self.movements.get_mut(&id).ok_or(Damaged { what: "record about a known movement" })?;
+        let (before, state) = (Place::of(movement), movement.state);
+        change(movement);
         movement.last_record = lsn;
-        if movement.state != before {
+        if movement.state != state {
             movement.since_wall_ms = wall_ms;
         }
-        self.count(&movement, true);
-        self.movements.insert(id, movement);
+        let after = Place::of(movement);
+        if before != after {
+            self.leave(id, before);
+            self.enter(id, after);
+        }
         Ok(())
     }
 
@@ -426,7 +448,7 @@ impl State {
 
     fn forget(&mut self, id: MovementId) {
         let Some(movement) = self.movements.remove(&id) else { return };
-        self.count(&movement, false);
+        self.leave(id, Place::of(&movement));
         self.let_go = true;
         self.by_key.remove(&(movement.key, id));
         self.by_terminal.remove(&(movement.key.terminal, id));
@@ -499,6 +521,7 @@ impl State {
         FORMAT_VERSION.put(out);
         self.lsn.put(out);
         self.epoch.put(out);
+        self.keys.put(out);
         self.next_id.put(out);
         self.last_stan.put(out);
         self.last_reversal_stan.put(out);
@@ -519,6 +542,7 @@ impl State {
         let mut state = State::new();
         state.lsn = Stored::take(&mut from)?;
         state.epoch = Stored::take(&mut from)?;
+        state.keys = Stored::take(&mut from)?;
         state.next_id = Stored::take(&mut from)?;
         state.last_stan = Stored::take(&mut from)?;
         state.last_reversal_stan = Stored::take(&mut from)?;

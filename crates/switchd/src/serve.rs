@@ -154,13 +154,16 @@ fn log_opened(opened: &Opened) {
     }
 }
 
-/// The code of a journal that does not open.
+/// The code of a partition that does not open.
 fn exit_of(error: &OpenError) -> Exit {
     match error {
-        OpenError::Locked => Exit::JournalLocked,
-        OpenError::Options(_) => Exit::Config,
-        OpenError::Io { .. } => Exit::JournalStorage,
-        OpenError::Damaged { .. } | OpenError::Rejected { .. } => Exit::JournalDamaged,
+        OpenError::Journal(journal::OpenError::Locked) => Exit::JournalLocked,
+        OpenError::Journal(journal::OpenError::Options(_))
+        | OpenError::ForeignKeys { .. }
+        | OpenError::IssuerGone { .. }
+        | OpenError::OtherPartition { .. } => Exit::Config,
+        OpenError::Journal(journal::OpenError::Io { .. }) => Exit::JournalStorage,
+        OpenError::Journal(journal::OpenError::Damaged { .. } | journal::OpenError::Rejected { .. }) => Exit::JournalDamaged,
     }
 }
 

@@ -393,7 +393,7 @@ impl World {
 
     fn begin(&mut self) {
         let mut out = Output::default();
-        self.core.as_mut().unwrap().start(self.now, &mut out);
+        self.core.as_mut().unwrap().start(self.now, vec![(1, [7; 8])], &mut out);
         self.take(out);
     }
 
