@@ -20,6 +20,7 @@ mod late_answer;
 mod leak;
 mod link_cut;
 mod repeat;
+mod resolve;
 mod restart;
 mod reversal_ignored;
 mod second_process;

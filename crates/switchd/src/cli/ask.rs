@@ -1,4 +1,4 @@
-//! `switchd doubt` and `switchd tx`: ask the running daemon over its admin socket.
+//! `switchd doubt`, `switchd tx` and `switchd resolve`: ask and tell the running daemon over its admin socket.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,6 +11,7 @@ use clap::Args;
 use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::observe::json::{DoubtJson, ExceptionJson, MovementJson};
+use crate::observe::resolve::{OrderJson, Wish};
 
 #[derive(Debug, Args)]
 pub(crate) struct Target {
@@ -46,6 +47,29 @@ pub(crate) struct TxArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArgs {
+    /// DE37 of the movement.
+    rrn: String,
+    /// What is decided.
+    #[arg(long = "as", value_enum, value_name = "DECISION")]
+    resolution: Wish,
+    /// With adjusted-elsewhere: what stands, in minor units.
+    #[arg(long, value_name = "MINOR", required_if_eq("resolution", "adjusted-elsewhere"))]
+    amount: Option<u64>,
+    /// Who decides; goes on record.
+    #[arg(long, value_name = "NAME")]
+    who: String,
+    /// Why; goes on record. Never a card number.
+    #[arg(long, value_name = "TEXT")]
+    why: String,
+    #[command(flatten)]
+    target: Target,
+    /// As JSON: the movement as it is now.
+    #[arg(long)]
+    json: bool,
+}
+
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -59,6 +83,10 @@ pub(crate) fn doubt(args: &DoubtArgs) -> Result<Exit, Failure> {
     let doubt: DoubtJson = serde_json::from_str(&body).context("the daemon's answer")?;
     println!("in doubt: {}", doubt.in_doubt);
     print_movements(&doubt.movements);
+    if !doubt.unknown_deliveries.is_empty() {
+        println!("approved, and not known whether the terminal got it (K2): {}", doubt.unknown_deliveries.len());
+        print_movements(&doubt.unknown_deliveries);
+    }
     print_exceptions(&doubt.exceptions);
     Ok(Exit::Done)
 }
@@ -66,8 +94,7 @@ pub(crate) fn doubt(args: &DoubtArgs) -> Result<Exit, Failure> {
 /// Shows one movement or all.
 pub(crate) fn tx(args: &TxArgs) -> Result<Exit, Failure> {
     let path = match &args.rrn {
-        Some(rrn) if rrn.bytes().all(|b| b.is_ascii_alphanumeric()) => format!("/tx/{rrn}"),
-        Some(_) => return Err(anyhow!("an RRN is up to 12 letters or digits").into()),
+        Some(rrn) => format!("/tx/{}", rrn_in_path(rrn)?),
         None => "/tx".to_owned(),
     };
     let body = get(&args.target, &path)?;
@@ -79,6 +106,31 @@ pub(crate) fn tx(args: &TxArgs) -> Result<Exit, Failure> {
         print_movement(&serde_json::from_str(&body).context("the daemon's answer")?);
     }
     Ok(Exit::Done)
+}
+
+/// Puts a person's decision on record, or says why it is not taken.
+pub(crate) fn resolve(args: &ResolveArgs) -> Result<Exit, Failure> {
+    let rrn = rrn_in_path(&args.rrn)?;
+    let order = OrderJson { resolution: args.resolution, amount: args.amount, who: args.who.clone(), why: args.why.clone() };
+    order.judge().map_err(|wrong| Failure::new(Exit::Usage, wrong))?;
+    let order = serde_json::to_string(&order).context("the order")?;
+    let body = ask(&args.target, &format!("/resolve/{rrn}"), Some(&order))?;
+    if args.json {
+        println!("{body}");
+    } else {
+        print_movement(&serde_json::from_str(&body).context("the daemon's answer")?);
+    }
+    Ok(Exit::Done)
+}
+
+/// An RRN that cannot be anything else in a path.
+fn rrn_in_path(rrn: &str) -> anyhow::Result<&str> {
+    let fits = (1..=12).contains(&rrn.len()) && rrn.bytes().all(|b| b.is_ascii_alphanumeric());
+    if fits {
+        Ok(rrn)
+    } else {
+        Err(anyhow!("{rrn:?} is no RRN, which is up to 12 letters or digits; next: `switchd doubt`"))
+    }
 }
 
 fn print_movements(movements: &[MovementJson]) {
@@ -105,7 +157,7 @@ fn print_exceptions(exceptions: &[ExceptionJson]) {
     println!("for a person: {}", exceptions.len());
     for e in exceptions {
         let rrn = e.rrn.as_deref().unwrap_or("");
-        println!("  {:<4}  {}/{}  STAN {}  {rrn}", e.rule, e.terminal, e.merchant, e.stan);
+        println!("  {:<8}  {}/{}  STAN {}  {rrn}", e.rule, e.terminal, e.merchant, e.stan);
     }
 }
 
@@ -116,9 +168,15 @@ fn print_movement(m: &MovementJson) {
     println!("terminal   {}/{}, STAN {}, {}", m.terminal, m.merchant, m.stan, m.class);
     println!("card       {}", or_none(&m.card));
     println!("amount     {} {} minor units; {} stands", m.amount, m.currency, m.net);
+    if let Some(remains) = m.remains {
+        println!("remains    {remains} {} minor units after a partial reversal", m.currency);
+    }
     println!("state      {}{}", m.state, if m.in_doubt { " (in doubt)" } else { "" });
     println!("cause      {}", or_none(&m.cause));
     println!("answer     {}, approval {}, evidence {}", or_none(&m.code), or_none(&m.approval), m.evidence);
+    if let Some(second) = &m.second_approval {
+        println!("second     approval {second} of the same request (T7)");
+    }
     println!("link       {}, STAN {}", m.link, m.link_stan);
     if let Some(obligation) = &m.obligation {
         println!(
@@ -128,29 +186,47 @@ fn print_movement(m: &MovementJson) {
             or_none(&obligation.refused)
         );
     }
+    if let Some(verdict) = &m.verdict {
+        let amount = verdict.amount.map(|minor| format!(" to {minor} {}", m.currency)).unwrap_or_default();
+        println!("decided    {}{amount} by {}: {}", verdict.resolution, verdict.who, verdict.why);
+    }
 }
 
 fn get(target: &Target, path: &str) -> anyhow::Result<String> {
+    ask(target, path, None)
+}
+
+/// Asks for a page, or posts JSON to it.
+fn ask(target: &Target, path: &str, post: Option<&str>) -> anyhow::Result<String> {
     let socket = match (&target.socket, &target.config) {
         (Some(socket), _) => socket.clone(),
         (None, Some(config)) => config::admin_socket(config)?,
         (None, None) => bail!("--config or --socket is needed"),
     };
-    request(&socket, path).with_context(|| format!("admin socket {}", socket.display()))
-}
-
-/// One request of HTTP/1.0, so that the answer ends with the connection.
-fn request(socket: &Path, path: &str) -> anyhow::Result<String> {
-    let mut stream = UnixStream::connect(socket).context("is the daemon running?")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: switchd\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("reading the answer")?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
-    let status = head.split(' ').nth(1).unwrap_or("");
+    let (status, body) = request(&socket, path, post).with_context(|| format!("admin socket {}", socket.display()))?;
     if status != "200" {
         bail!("{}", body.trim());
     }
-    Ok(body.to_owned())
+    Ok(body)
+}
+
+/// One request of HTTP/1.0, so that the answer ends with the connection. The status and the body.
+fn request(socket: &Path, path: &str, post: Option<&str>) -> anyhow::Result<(String, String)> {
+    let mut stream = UnixStream::connect(socket)
+        .context("nobody answers; next: look whether the daemon runs, and with this configuration")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let head = match post {
+        None => format!("GET {path} HTTP/1.0\r\nHost: switchd\r\n\r\n"),
+        Some(json) => format!(
+            "POST {path} HTTP/1.0\r\nHost: switchd\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+            json.len()
+        ),
+    };
+    stream.write_all(head.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("the daemon did not answer; next: see its log")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP; next: check --socket")?;
+    let status = head.split(' ').nth(1).unwrap_or("");
+    Ok((status.to_owned(), body.to_owned()))
 }

@@ -38,15 +38,27 @@ enum Command {
     #[command(after_help = "Example:\n  switchd decode --dialect iso87-ascii 30383030… --json")]
     Decode(decode::DecodeArgs),
     /// List what is in doubt, and what needs a person, with the evidence.
+    ///
+    /// Shows the newest state, which may be newer than the disk: after a crash the last moments can read otherwise.
     #[command(
         after_help = "Examples:\n  switchd doubt --config state/switchd.toml\n  switchd doubt --socket state/admin.sock --json"
     )]
     Doubt(ask::DoubtArgs),
     /// Show one movement by its RRN, or all that are in memory.
+    ///
+    /// Shows the newest state, which may be newer than the disk: after a crash the last moments can read otherwise.
     #[command(
         after_help = "Examples:\n  switchd tx 632610000001 --config state/switchd.toml\n  switchd tx --all --json --socket state/admin.sock"
     )]
     Tx(ask::TxArgs),
+    /// Decide what only a person can: what stands of a movement that `switchd doubt` lists, who says so, and why.
+    ///
+    /// Answered when the decision is durable; ends with 1 and the reason when it is not taken. `undo` is an order: the
+    /// reversal is sent until the issuer acknowledges it. The others end the doubt and send nothing.
+    #[command(
+        after_help = "Examples:\n  switchd resolve 632610000001 --as stands --who ann --why \"on the issuer's list\" --config state/switchd.toml\n  switchd resolve 632610000001 --as adjusted-elsewhere --amount 500 --who ann --why \"ticket 7\" --socket state/admin.sock"
+    )]
+    Resolve(ask::ResolveArgs),
     #[cfg(feature = "counterparts")]
     #[command(flatten)]
     Counterpart(super::counterpart::Command),
@@ -101,6 +113,7 @@ pub(crate) fn run() -> Exit {
         Command::Decode(args) => decode::run(&args),
         Command::Doubt(args) => ask::doubt(&args),
         Command::Tx(args) => ask::tx(&args),
+        Command::Resolve(args) => ask::resolve(&args),
         #[cfg(feature = "counterparts")]
         Command::Counterpart(command) => super::counterpart::run(command),
         #[cfg(feature = "counterparts")]

@@ -1,7 +1,8 @@
-//! The admin socket: what `switchd doubt` and `switchd tx` ask, answered by the engine between two turns.
+//! The admin socket: what `switchd doubt` and `switchd tx` ask, answered by the engine between two turns, and what
+//! `switchd resolve` orders, answered when the core has taken it and it is durable, or has refused it.
 //!
 //! HTTP on a Unix socket. Who connects is judged by the kernel's word, before a byte is read: the daemon's own user or
-//! root. It reads only; nothing here changes a movement.
+//! root. What is shown is the newest state, and may be newer than the disk.
 
 use std::fs;
 use std::io;
@@ -14,7 +15,7 @@ use axum::Router;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use iso8583::Rrn;
 use switch::Switch;
 use tokio::net::unix::SocketAddr;
@@ -22,7 +23,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::json::{self, DoubtJson, MovementJson};
+use super::resolve::{Order, OrderJson};
 use crate::shell::engine::Event;
+
+const NOT_AN_RRN: &str = "an RRN is up to 12 letters or digits";
+
+const NOT_IN_MEMORY: &str = "no movement of this RRN is in memory, which holds what is open and the newest `[partition] \
+                             dedup_keys` that ended; next: check the RRN with `switchd tx --all`, or ask the issuer";
 
 /// A question for the engine.
 #[derive(Debug)]
@@ -56,7 +63,8 @@ fn doubt(view: &Switch) -> DoubtJson {
     let movements: Vec<MovementJson> = view.doubt().map(json::movement).collect();
     let rrn_of = |id| view.movement_by_id(id).map(|movement| movement.rrn.to_string());
     let exceptions = view.exceptions().map(|(_, entry)| json::exception(entry, entry.id.and_then(rrn_of))).collect();
-    DoubtJson { in_doubt: movements.len(), movements, exceptions }
+    let unknown_deliveries = view.unknown_deliveries().map(json::movement).collect();
+    DoubtJson { in_doubt: movements.len(), movements, unknown_deliveries, exceptions }
 }
 
 /// Binds the socket; what a killed process left there is taken away, a living one's is not.
@@ -77,6 +85,7 @@ pub(crate) async fn serve(listener: StdUnixListener, engine: mpsc::UnboundedSend
         .route("/doubt", get(answer_doubt))
         .route("/tx", get(answer_movements))
         .route("/tx/{rrn}", get(answer_movement))
+        .route("/resolve/{rrn}", post(answer_resolve))
         .with_state(engine);
     axum::serve(OwnUserOnly(UnixListener::from_std(listener)?), router).await
 }
@@ -117,12 +126,32 @@ async fn answer_movements(engine: Engine) -> Response {
 
 async fn answer_movement(engine: Engine, UrlPath(rrn): UrlPath<String>) -> Response {
     let Ok(rrn) = rrn.parse::<Rrn>() else {
-        return (StatusCode::BAD_REQUEST, "an RRN is up to 12 letters or digits").into_response();
+        return (StatusCode::BAD_REQUEST, NOT_AN_RRN).into_response();
     };
     match ask(&engine, |reply| Question::Movement(rrn, reply)).await {
         Some(Some(movement)) => Json(movement).into_response(),
-        Some(None) => (StatusCode::NOT_FOUND, "no such movement in memory").into_response(),
+        Some(None) => (StatusCode::NOT_FOUND, NOT_IN_MEMORY).into_response(),
         None => stopping(),
+    }
+}
+
+async fn answer_resolve(engine: Engine, UrlPath(rrn): UrlPath<String>, Json(order): Json<OrderJson>) -> Response {
+    let Ok(rrn) = rrn.parse::<Rrn>() else {
+        return (StatusCode::BAD_REQUEST, NOT_AN_RRN).into_response();
+    };
+    let resolution = match order.judge() {
+        Ok(resolution) => resolution,
+        Err(wrong) => return (StatusCode::BAD_REQUEST, wrong.to_string()).into_response(),
+    };
+    let (reply, answer) = oneshot::channel();
+    let OrderJson { who, why, .. } = order;
+    if engine.send(Event::Resolve(Order { rrn, resolution, who, why, reply })).is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Ok(Ok(movement)) => Json(movement).into_response(),
+        Ok(Err(refusal)) => (StatusCode::CONFLICT, refusal.to_string()).into_response(),
+        Err(_) => stopping(),
     }
 }
 

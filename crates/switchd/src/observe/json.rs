@@ -1,7 +1,7 @@
 //! Movements and exceptions as the admin socket shows them. No field holds more of a card than its masked number.
 
 use serde::{Deserialize, Serialize};
-use switch::{Exception, Movement};
+use switch::{Exception, Movement, Resolution, Verdict};
 
 /// One movement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub(crate) struct MovementJson {
     pub(crate) currency: String,
     /// What stands at the issuer if every open promise is kept, minor units.
     pub(crate) net: u64,
+    /// What stands of the approved amount after partial reversals, minor units (D13).
+    pub(crate) remains: Option<u64>,
     /// First six and last four digits.
     pub(crate) card: Option<String>,
     /// The rule that unwound it or handed it to a person, or how it was confirmed.
@@ -40,8 +42,12 @@ pub(crate) struct MovementJson {
     pub(crate) code: Option<String>,
     /// DE38 of the issuer's answer.
     pub(crate) approval: Option<String>,
+    /// DE38 of a second approval of the same request (T7).
+    pub(crate) second_approval: Option<String>,
     /// The promise to reverse, while there is one.
     pub(crate) obligation: Option<ObligationJson>,
+    /// What an operator decided.
+    pub(crate) verdict: Option<VerdictJson>,
     /// When it began, milliseconds since 1970.
     pub(crate) begun_ms: u64,
     /// When it came into this state, milliseconds since 1970.
@@ -59,6 +65,21 @@ pub(crate) struct ObligationJson {
     pub(crate) opened_ms: u64,
     /// The newest answer to it that did not end it.
     pub(crate) refused: Option<String>,
+}
+
+/// An operator's decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VerdictJson {
+    /// As `switchd resolve --as` names it.
+    pub(crate) resolution: String,
+    /// What was adjusted to elsewhere, minor units.
+    pub(crate) amount: Option<u64>,
+    /// Who decided.
+    pub(crate) who: String,
+    /// Why.
+    pub(crate) why: String,
+    /// When, milliseconds since 1970.
+    pub(crate) at_ms: u64,
 }
 
 /// One entry for a person.
@@ -85,6 +106,8 @@ pub(crate) struct DoubtJson {
     pub(crate) in_doubt: usize,
     /// Those movements, oldest first.
     pub(crate) movements: Vec<MovementJson>,
+    /// Approvals of which nobody knows whether the terminal got them (K2); not in doubt.
+    pub(crate) unknown_deliveries: Vec<MovementJson>,
     /// Entries for a person, oldest first.
     pub(crate) exceptions: Vec<ExceptionJson>,
 }
@@ -106,6 +129,7 @@ pub(crate) fn movement(m: &Movement) -> MovementJson {
         amount: m.fingerprint.amount.minor(),
         currency: m.fingerprint.amount.currency().to_string(),
         net: m.net_minor(),
+        remains: m.remains_minor,
         card: m.card.map(|card| card.masked.to_string()),
         cause: cause.map(str::to_owned),
         evidence: m.evidence.name().to_owned(),
@@ -113,15 +137,26 @@ pub(crate) fn movement(m: &Movement) -> MovementJson {
         link_stan: m.sent_as.stan.to_string(),
         code: m.answer.as_ref().map(|answer| answer.code.to_string()),
         approval: m.answer.as_ref().and_then(|answer| answer.approval).map(|code| ascii(&code)),
+        second_approval: m.second_approval.map(|code| ascii(&code)),
         obligation: m.obligation.as_ref().filter(|obligation| !obligation.ended).map(|obligation| ObligationJson {
             rule: obligation.rule.name().to_owned(),
             reason: ascii(obligation.reason.digits()),
             opened_ms: obligation.opened_wall_ms,
             refused: obligation.refused.map(|code| code.to_string()),
         }),
+        verdict: m.verdict.as_ref().map(verdict),
         begun_ms: m.begun_wall_ms,
         since_ms: m.since_wall_ms,
     }
+}
+
+fn verdict(v: &Verdict) -> VerdictJson {
+    let amount = match v.resolution {
+        Resolution::AdjustedElsewhere { minor } => Some(minor),
+        Resolution::Stands | Resolution::UndoneElsewhere | Resolution::Undo => None,
+    };
+    let resolution = v.resolution.name().to_owned();
+    VerdictJson { resolution, amount, who: v.who.clone(), why: v.why.clone(), at_ms: v.wall_ms }
 }
 
 /// An entry as it is shown, with the RRN of its movement.

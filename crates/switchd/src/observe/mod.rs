@@ -7,3 +7,4 @@ pub(crate) mod json;
 pub(crate) mod log;
 pub(crate) mod meters;
 pub(crate) mod notes;
+pub(crate) mod resolve;

@@ -59,7 +59,10 @@ pub(crate) fn carry_out(shell: &Shell, view: &Switch, action: Action) -> Option<
             None
         }
         Action::Find { id, query } => Some((id, query)),
-        Action::Resolved { .. } => None,
+        Action::Resolved { ask, result } => {
+            shell.orders.answer(view, ask, result);
+            None
+        }
         Action::Note(note) => {
             notes::note(shell, view, note);
             None

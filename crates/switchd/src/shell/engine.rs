@@ -20,6 +20,7 @@ use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::observe::admin::Question;
 use crate::observe::health::Health;
+use crate::observe::resolve::Order;
 
 /// What comes to the engine from other threads.
 pub(crate) enum Event {
@@ -31,6 +32,8 @@ pub(crate) enum Event {
     Checkpointed(CheckpointDone),
     /// Somebody asks on the admin socket.
     Ask(Question),
+    /// An operator decides; answered when it is durable or refused.
+    Resolve(Order),
     /// Somebody is about to read the gauges: they are set before the answer.
     Refresh(oneshot::Sender<()>),
     /// The process was told to stop.
@@ -142,6 +145,7 @@ impl Engine {
                 Err(error) => tracing::error!(%error, "no checkpoint; the next start takes longer"),
             },
             Event::Ask(question) => question.answer(self.partition.view()),
+            Event::Resolve(order) => self.shell.mailbox.push(self.shell.orders.input(order)),
             Event::Refresh(reply) => {
                 self.tick(clock::now().wall_ms);
                 let _ = reply.send(());

@@ -34,6 +34,7 @@ use tokio::sync::Notify;
 use crate::config::Settings;
 use crate::net::traffic::{End, Line};
 use crate::observe::meters::Meters;
+use crate::observe::resolve::Orders;
 use mailbox::Mailbox;
 use table::Table;
 use wire::Wire;
@@ -52,6 +53,8 @@ pub(crate) struct Shell {
     pub(crate) wire: Wire,
     /// Metrics.
     pub(crate) meters: Meters,
+    /// Operators' decisions on their way.
+    pub(crate) orders: Orders,
     /// No new terminals.
     accepting: Cell<bool>,
     /// No new connections at all.
@@ -87,6 +90,7 @@ impl Shell {
             links: RefCell::default(),
             wire: Wire::default(),
             meters,
+            orders: Orders::default(),
             accepting: Cell::new(true),
             closing: Cell::new(false),
             changed: Notify::new(),

@@ -1,0 +1,187 @@
+//! An operator's decision on its way to the core: judged in form, given a number, answered when it is durable.
+//!
+//! Whether it may be taken is the core's to say (section 2). Invariant: what is written down for ever names who and why,
+//! and no card.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use iso8583::Rrn;
+use serde::{Deserialize, Serialize};
+use switch::{AskId, Input, Refusal, Resolution, Switch};
+use tokio::sync::oneshot;
+
+use super::json::{self, MovementJson};
+
+/// The most bytes of `who` and of `why` that a record takes.
+const TEXT_MAX: usize = 255;
+
+/// An order as `switchd resolve` sends it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OrderJson {
+    /// What is decided.
+    pub(crate) resolution: Wish,
+    /// What stands, minor units; with `adjusted-elsewhere` only.
+    pub(crate) amount: Option<u64>,
+    /// Who decides.
+    pub(crate) who: String,
+    /// Why.
+    pub(crate) why: String,
+}
+
+/// The ways to decide, as a person writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Wish {
+    /// It happened and stays; unsent reversals are withdrawn.
+    Stands,
+    /// Reverse it.
+    Undo,
+    /// It was undone by other means.
+    UndoneElsewhere,
+    /// It was corrected by other means, to --amount.
+    AdjustedElsewhere,
+}
+
+/// What is wrong with the form of an order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WrongOrder {
+    /// An adjustment has an amount.
+    #[error("adjusted-elsewhere needs an amount; next: say what stands with --amount, in minor units")]
+    NoAmount,
+    /// Nothing else has one.
+    #[error("an amount goes with adjusted-elsewhere only; next: leave --amount out")]
+    Amount,
+    /// Empty, too long, or not one line.
+    #[error("{0} must be one line of 1 to {TEXT_MAX} bytes")]
+    Text(&'static str),
+    /// It would be stored in clear.
+    #[error("{0} holds what may be a card number, and is stored in clear; next: name the movement by its RRN")]
+    CardNumber(&'static str),
+}
+
+impl OrderJson {
+    /// What the core is asked for.
+    pub(crate) fn judge(&self) -> Result<Resolution, WrongOrder> {
+        for (name, text) in [("who", &self.who), ("why", &self.why)] {
+            if text.trim().is_empty() || text.len() > TEXT_MAX || text.chars().any(char::is_control) {
+                return Err(WrongOrder::Text(name));
+            }
+            if may_hold_a_card(text) {
+                return Err(WrongOrder::CardNumber(name));
+            }
+        }
+        match (self.resolution, self.amount) {
+            (Wish::Stands, None) => Ok(Resolution::Stands),
+            (Wish::Undo, None) => Ok(Resolution::Undo),
+            (Wish::UndoneElsewhere, None) => Ok(Resolution::UndoneElsewhere),
+            (Wish::AdjustedElsewhere, Some(minor)) => Ok(Resolution::AdjustedElsewhere { minor }),
+            (Wish::AdjustedElsewhere, None) => Err(WrongOrder::NoAmount),
+            (Wish::Stands | Wish::Undo | Wish::UndoneElsewhere, Some(_)) => Err(WrongOrder::Amount),
+        }
+    }
+}
+
+/// 13 digits or more in a row, or in groups of four or more: an RRN has 12.
+fn may_hold_a_card(text: &str) -> bool {
+    let (mut digits, mut group) = (0, 0);
+    for letter in text.chars() {
+        match letter {
+            '0'..='9' => (digits, group) = (digits + 1, group + 1),
+            // Groups of a card number are short; an RRN after another is not one.
+            ' ' | '-' if (3..=6).contains(&group) => group = 0,
+            _ => (digits, group) = (0, 0),
+        }
+        if digits >= 13 {
+            return true;
+        }
+    }
+    false
+}
+
+/// An order for the engine.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Which movement.
+    pub(crate) rrn: Rrn,
+    /// What is decided.
+    pub(crate) resolution: Resolution,
+    /// Who decides.
+    pub(crate) who: String,
+    /// Why.
+    pub(crate) why: String,
+    /// Who waits; may be gone, which changes nothing.
+    pub(crate) reply: oneshot::Sender<Result<MovementJson, Refusal>>,
+}
+
+/// Orders that the core has not answered.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    open: RefCell<BTreeMap<AskId, (Rrn, oneshot::Sender<Result<MovementJson, Refusal>>)>>,
+    given: Cell<u64>,
+}
+
+impl Orders {
+    /// Numbers an order for the core.
+    pub(crate) fn input(&self, order: Order) -> Input {
+        let Order { rrn, resolution, who, why, reply } = order;
+        tracing::info!(target: "audit", %rrn, resolution = resolution.name(), who, why, "an operator decides");
+        let ask = AskId(self.given.get());
+        self.given.set(ask.0 + 1);
+        self.open.borrow_mut().insert(ask, (rrn, reply));
+        Input::Resolve { ask, rrn, resolution, who, why }
+    }
+
+    /// Answers one.
+    pub(crate) fn answer(&self, view: &Switch, ask: AskId, result: Result<(), Refusal>) {
+        let Some((rrn, reply)) = self.open.borrow_mut().remove(&ask) else { return };
+        match result {
+            Ok(()) => tracing::info!(target: "audit", %rrn, "the operator's decision is on record"),
+            Err(refusal) => tracing::warn!(target: "audit", %rrn, %refusal, "the operator's decision is refused"),
+        }
+        let movement = || view.movement_by_rrn(&rrn).map(json::movement).ok_or(Refusal::UnknownRrn);
+        let _ = reply.send(result.and_then(|()| movement()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(resolution: Wish, amount: Option<u64>, why: &str, judged: Result<Resolution, WrongOrder>) {
+        let order = OrderJson { resolution, amount, who: "Ann".to_owned(), why: why.to_owned() };
+        assert_eq!(order.judge(), judged, "{order:?}");
+    }
+
+    #[test]
+    fn an_amount_goes_with_an_adjustment_and_nothing_else() {
+        check(Wish::Stands, None, "seen", Ok(Resolution::Stands));
+        check(Wish::Undo, None, "seen", Ok(Resolution::Undo));
+        check(Wish::UndoneElsewhere, None, "seen", Ok(Resolution::UndoneElsewhere));
+        check(Wish::AdjustedElsewhere, Some(5), "seen", Ok(Resolution::AdjustedElsewhere { minor: 5 }));
+        check(Wish::AdjustedElsewhere, None, "seen", Err(WrongOrder::NoAmount));
+        check(Wish::Stands, Some(5), "seen", Err(WrongOrder::Amount));
+    }
+
+    #[test]
+    fn who_and_why_are_one_line_that_a_record_takes() {
+        let text = Err(WrongOrder::Text("why"));
+        check(Wish::Stands, None, "", text.clone());
+        check(Wish::Stands, None, "  ", text.clone());
+        check(Wish::Stands, None, "a\nb", text.clone());
+        check(Wish::Stands, None, &"x".repeat(256), text);
+        check(Wish::Stands, None, &"x".repeat(255), Ok(Resolution::Stands));
+    }
+
+    #[test]
+    fn a_card_number_is_not_stored_in_clear() {
+        let card = Err(WrongOrder::CardNumber("why"));
+        check(Wish::Stands, None, "card 4000001234567899", card.clone());
+        check(Wish::Stands, None, "card 4000 0012 3456 7899.", card.clone());
+        check(Wish::Stands, None, "3400-123456-78901", card);
+        check(Wish::Stands, None, "see 632610000001 632610000002, 2026-11-22 10:15", Ok(Resolution::Stands));
+        check(Wish::Stands, None, "call 0800 123456", Ok(Resolution::Stands));
+    }
+}
