@@ -1,5 +1,6 @@
 //! What operators and gauges may see. Reading changes nothing.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use iso8583::{Currency, Rrn};
@@ -48,18 +49,26 @@ impl Switch {
         &self.config
     }
 
-    /// All that is open, counted.
+    /// All that is open, counted: one row for each state, issuer and currency, and apart for what a promise puts in doubt.
     pub fn census(&self) -> Vec<CensusRow> {
-        let row = |(key, tally): (&crate::state::CensusKey, &crate::state::Tally)| CensusRow {
-            state: key.state,
-            issuer: key.issuer,
-            currency: key.currency,
-            count: tally.ids.len() as u64,
-            amount_minor: tally.minor,
-            oldest_wall_ms: tally.ids.first().and_then(|id| self.state.movements.get(id)).map(|oldest| oldest.begun_wall_ms),
-            in_doubt: key.state.in_doubt() || key.owes,
-        };
-        self.state.open.iter().map(row).collect()
+        let mut rows: BTreeMap<_, CensusRow> = BTreeMap::new();
+        for (key, tally) in &self.state.open {
+            let in_doubt = key.state.in_doubt() || key.owes;
+            let oldest = tally.ids.first().and_then(|id| self.state.movements.get(id)).map(|oldest| oldest.begun_wall_ms);
+            let row = rows.entry((key.state, in_doubt, key.issuer, key.currency)).or_insert(CensusRow {
+                state: key.state,
+                issuer: key.issuer,
+                currency: key.currency,
+                count: 0,
+                amount_minor: 0,
+                oldest_wall_ms: oldest,
+                in_doubt,
+            });
+            row.count += tally.ids.len() as u64;
+            row.amount_minor = row.amount_minor.saturating_add(tally.minor);
+            row.oldest_wall_ms = row.oldest_wall_ms.min(oldest);
+        }
+        rows.into_values().collect()
     }
 
     /// Every movement that is neither confirmed nor unwound, oldest first.

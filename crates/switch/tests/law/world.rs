@@ -44,6 +44,8 @@ pub(crate) struct World {
     step: String,
     /// What the newest answer to a terminal waits for.
     answer_after: Lsn,
+    /// Connections that were to be closed if the host had not taken what was written.
+    resets: usize,
 }
 
 pub(crate) fn config() -> Config {
@@ -111,6 +113,7 @@ impl World {
             unreported: VecDeque::new(),
             step: String::from("start"),
             answer_after: Lsn(0),
+            resets: 0,
         };
         world.begin();
         world.link_up(1);
@@ -457,7 +460,8 @@ impl World {
                     self.sent.push("find".into());
                     self.lookups.push((id, query));
                 }
-                Action::ResetIfUnacknowledged { .. } | Action::Note(_) => {}
+                Action::ResetIfUnacknowledged { .. } => self.resets += 1,
+                Action::Note(_) => {}
             }
         }
         for (action, report) in reports {
@@ -519,8 +523,24 @@ impl World {
         &self.reversals
     }
 
+    pub(crate) fn resets(&self) -> usize {
+        self.resets
+    }
+
+    /// The record that the newest answer to a terminal waits for.
+    pub(crate) fn answer_waits_for(&self) -> Lsn {
+        self.answer_after
+    }
+
     pub(crate) fn records(&self) -> &[Entry] {
         &self.records
+    }
+
+    /// Runs a step and says what it sent.
+    pub(crate) fn step(&mut self, line: &str) -> Vec<String> {
+        self.sent.clear();
+        self.run_free(line);
+        self.sent.clone()
     }
 
     /// Runs a step without saying what it sends.

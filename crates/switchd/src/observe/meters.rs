@@ -110,7 +110,7 @@ struct Open {
     oldest: Gauge,
 }
 
-type OpenKey = (StateKind, IssuerNo, String);
+type OpenKey = (StateKind, bool, IssuerNo, String);
 
 /// Every metric of the engine's thread.
 pub(crate) struct Meters {
@@ -260,7 +260,7 @@ impl Meters {
         }
         let mut in_doubt = 0;
         for row in rows {
-            let open = self.open.get((row.state, row.issuer, row.currency.to_string()), open_gauges);
+            let open = self.open.get((row.state, row.in_doubt, row.issuer, row.currency.to_string()), open_gauges);
             open.movements.set(as_f64(row.count));
             open.amount.set(as_f64(row.amount_minor));
             open.oldest.set(row.oldest_wall_ms.map_or(0.0, |oldest| seconds(wall_ms.saturating_sub(oldest))));
@@ -290,9 +290,9 @@ impl Meters {
     }
 }
 
-fn open_gauges((state, issuer, currency): &OpenKey) -> Open {
+fn open_gauges((state, in_doubt, issuer, currency): &OpenKey) -> Open {
     let (issuer, currency) = (issuer.0.to_string(), currency.clone());
-    if state.in_doubt() {
+    if *in_doubt {
         let labels = [("state", state.name().to_owned()), ("issuer", issuer), ("currency", currency)];
         Open {
             movements: gauge!("switchd_in_doubt_movements", &labels),
