@@ -1,5 +1,6 @@
 //! The core from outside, by scripts: each rule, and the sequences that a first version got wrong.
 
+mod combinations;
 mod gaps;
 mod rules;
 mod sequences;
