@@ -16,10 +16,14 @@ use crate::machine::{Output, Purpose, Request, Switch, Timer, Waiter};
 use crate::message;
 use crate::movement::{Class, ConfirmedBy, Evidence, Fingerprint, Key, Movement, Reason, Rule, StateKind, local_time};
 use crate::record::Record;
+use crate::state::Sale;
 use crate::table::{decide, takes};
 
 /// How many repeats' own times are remembered; without, a reversal that names one is for a person (D12).
 const REPEAT_TIMES_MAX: usize = 10_000;
+
+/// How many equal sales are looked at for one that stands: a terminal that sells one thing all day does not slow itself down.
+const EQUAL_SALES_LOOKED_AT: usize = 16;
 
 /// What is known of the key of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -459,7 +463,8 @@ impl Switch {
         Ok(())
     }
 
-    /// D5 and D6: equal sales of one card at one terminal, close together, and a new tap under a used key.
+    /// D5 and D6: equal sales of one card at one terminal, close together, and a new tap under a used key. What was not handed
+    /// over is unwound; of what may stand, the newest is named by the flag.
     fn judge_equal_sales(
         &mut self,
         now: Now,
@@ -469,43 +474,42 @@ impl Switch {
     ) -> Result<(), Lsn> {
         let config = self.config.clone();
         let group = config.group(arrival.group);
-        let Key { terminal, stan, .. } = request.key;
-        let of_terminal = (terminal, MovementId(0))..=(terminal, MovementId(u64::MAX));
-        let earlier: Vec<MovementId> = self
-            .state
-            .by_terminal
-            .range(of_terminal)
-            .rev()
-            .filter_map(|(_, id)| self.movement(*id))
-            .take_while(|movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < group.rekey_window_ms)
-            .filter(|movement| rekeyed(movement, request, &arrival.message))
+        let Key { terminal, stan, class } = request.key;
+        let recent = |movement: &&Movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < group.rekey_window_ms;
+        let equal = |movement: &&Movement| rekeyed(movement, request, &arrival.message);
+        let open = self.state.open_of_terminal.get(&terminal).into_iter().flatten().filter_map(|id| self.movement(*id));
+        // Positive evidence that the terminal does not hold the approval (M8).
+        let not_handed: Vec<MovementId> = open
+            .filter(|movement| movement.state == StateKind::AwaitingDelivery && movement.evidence == Evidence::NotHanded)
+            .filter(recent)
+            .filter(equal)
             .map(|movement| movement.id)
             .collect();
-        for id in earlier {
-            let Some(movement) = self.movement(id) else { continue };
-            match (movement.state, movement.evidence) {
-                // Positive evidence that the terminal does not hold the approval (M8).
-                (StateKind::AwaitingDelivery, Evidence::NotHanded) => {
-                    self.promise_unsent(now, id, Rule::D5, Reason::NotDelivered, out)
-                }
-                (StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation | StateKind::Confirmed, _) => {
-                    let flagged = self.exception(now, Rule::D6, terminal, stan, Some(id), out);
-                    if group.on_rekey == OnRekey::Refuse {
-                        return Err(flagged);
-                    }
-                }
-                (
-                    StateKind::AwaitingIssuer
-                    | StateKind::AwaitingReversalAck
-                    | StateKind::NeedsOperator
-                    | StateKind::Declined
-                    | StateKind::Unwound
-                    | StateKind::Resolved,
-                    _,
-                ) => {}
-            }
+        for id in not_handed {
+            self.promise_unsent(now, id, Rule::D5, Reason::NotDelivered, out);
         }
-        Ok(())
+        let Fingerprint { card, amount, .. } = request.fingerprint;
+        let sale = Sale { terminal, class, card, amount };
+        let of_sale = self.state.by_sale.range((sale, MovementId(0))..=(sale, MovementId(u64::MAX))).rev();
+        let tapped = self.of_key(request.key).filter(recent).find(|movement| another_tap(movement, request));
+        let standing = of_sale
+            .filter_map(|(_, id)| self.movement(*id))
+            .take_while(recent)
+            .take(EQUAL_SALES_LOOKED_AT)
+            .filter(equal)
+            .chain(tapped)
+            .find(|movement| match movement.state {
+                StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation | StateKind::Confirmed => true,
+                StateKind::AwaitingIssuer
+                | StateKind::AwaitingReversalAck
+                | StateKind::NeedsOperator
+                | StateKind::Declined
+                | StateKind::Unwound
+                | StateKind::Resolved => false,
+            });
+        let Some(id) = standing.map(|movement| movement.id) else { return Ok(()) };
+        let flagged = self.exception(now, Rule::D6, terminal, stan, Some(id), out);
+        if group.on_rekey == OnRekey::Refuse { Err(flagged) } else { Ok(()) }
     }
 
     /// A refusal before any intent: no record, and the key stays refused (M7).

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use iso8583::{Amount, Currency, ResponseCode, Rrn, Stan, TerminalId};
 
 use crate::binary::{Damaged, Stored, stored_struct};
+use crate::card::CardHmac;
 use crate::ids::{IssuerNo, LinkNo, Lsn, MovementId};
 use crate::movement::{Class, Evidence, Key, Movement, Obligation, Resolution, Rule, Scope, StateKind};
 use crate::record::{AckVerdict, Entry, FORMAT_VERSION, Record};
@@ -76,6 +77,22 @@ pub(crate) struct CensusKey {
     pub(crate) currency: Currency,
 }
 
+/// What equal sales have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sale {
+    pub(crate) terminal: TerminalId,
+    pub(crate) class: Class,
+    pub(crate) card: Option<CardHmac>,
+    pub(crate) amount: Amount,
+}
+
+impl Sale {
+    fn of(movement: &Movement) -> Sale {
+        let (Key { terminal, class, .. }, fingerprint) = (movement.key, &movement.fingerprint);
+        Sale { terminal, class, card: fingerprint.card, amount: fingerprint.amount }
+    }
+}
+
 /// Where a movement stands in the lists that go by state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -118,7 +135,8 @@ pub(crate) struct State {
 
     // Derived.
     pub(crate) by_key: BTreeSet<(Key, MovementId)>,
-    pub(crate) by_terminal: BTreeSet<(TerminalId, MovementId)>,
+    /// Sales of one terminal, card and amount, so that equal ones are found (D5, D6).
+    pub(crate) by_sale: BTreeSet<(Sale, MovementId)>,
     pub(crate) by_rrn: BTreeMap<Rrn, MovementId>,
     pub(crate) by_link_stan: BTreeMap<(LinkNo, Stan), MovementId>,
     pub(crate) by_reversal_stan: BTreeMap<(IssuerNo, Stan), MovementId>,
@@ -151,7 +169,7 @@ impl State {
             last_reversal_stan: BTreeMap::new(),
             let_go: false,
             by_key: BTreeSet::new(),
-            by_terminal: BTreeSet::new(),
+            by_sale: BTreeSet::new(),
             by_rrn: BTreeMap::new(),
             by_link_stan: BTreeMap::new(),
             by_reversal_stan: BTreeMap::new(),
@@ -351,7 +369,7 @@ impl State {
     fn insert(&mut self, movement: Movement) {
         let id = movement.id;
         self.by_key.insert((movement.key, id));
-        self.by_terminal.insert((movement.key.terminal, id));
+        self.by_sale.insert((Sale::of(&movement), id));
         // A number that was used again names its newest user, in whatever order the two come into memory.
         newest(&mut self.by_rrn, movement.rrn, id);
         newest(&mut self.by_link_stan, (movement.link, movement.sent_as.stan), id);
@@ -451,7 +469,7 @@ impl State {
         self.leave(id, Place::of(&movement));
         self.let_go = true;
         self.by_key.remove(&(movement.key, id));
-        self.by_terminal.remove(&(movement.key.terminal, id));
+        self.by_sale.remove(&(Sale::of(&movement), id));
         if self.by_rrn.get(&movement.rrn) == Some(&id) {
             self.by_rrn.remove(&movement.rrn);
         }
