@@ -7,7 +7,10 @@
 //! `{"match": {"card_suffix": "0042", "mti_class": "reversal"}, "times": 2, "do": "ignore"}`;
 //! an absent `match` member matches everything, an absent `times` has no end, and `do` is one of
 //! `"ignore"`, `{"silence": "after_ledger"}`, `{"cut": "before_ledger"}`, `{"delay_ms": 500}`,
-//! `{"late_ms": 500}`, `{"answer": "91"}`.
+//! `{"late_ms": 500}`, `{"answer": "91"}`, `{"answer_moved": "96"}`, `{"partial_percent": 60}`,
+//! `{"double": {"approval": "other", "after_ms": 50}}`, `{"wrong": "stan"}`,
+//! `{"garbage": "after_ledger"}`, `{"half": "after_ledger"}`, `"cut_others"`. One rule does one
+//! thing: there is no late partial approval.
 
 use iso8583::ResponseCode;
 use serde::{Deserialize, Serialize};
@@ -105,7 +108,7 @@ pub enum Side {
 
 /// What a rule does to a message.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// As if the message had not come: silence before the ledger.
     Ignore,
@@ -117,8 +120,66 @@ pub enum Fault {
     DelayMs(u64),
     /// The ledger moves at once, the answer leaves this many milliseconds later.
     LateMs(u64),
-    /// This code in DE39, and the ledger does not move.
+    /// This code in DE39, and the ledger does not move. 00 to a reversal: answered as done, and
+    /// nothing was.
     Answer(#[serde(with = "crate::text")] ResponseCode),
+    /// The ledger moves as if nothing were wrong, and this code is in DE39; without DE38 and DE54
+    /// unless the code approves.
+    AnswerMoved(#[serde(with = "crate::text")] ResponseCode),
+    /// A request that may be approved is approved for this share of its amount (1 to 99 per cent,
+    /// at least one minor unit): code 10, the lesser amount in DE4 and in the ledger.
+    PartialPercent(#[serde(deserialize_with = "percent")] u8),
+    /// The answer, and then the answer again. The ledger moves once.
+    Double {
+        /// The second one's DE38.
+        approval: Approval,
+        /// Between the two; 0: both at once.
+        after_ms: u64,
+    },
+    /// The ledger moves as if nothing were wrong, and the answer says something else.
+    Wrong(Wrong),
+    /// A frame of bytes that are no message, instead of an answer.
+    Garbage(Side),
+    /// Half of the answer's frame, and then the connection is closed.
+    Half(Side),
+    /// The answer, and every other connection is closed.
+    CutOthers,
+}
+
+/// DE38 of a second answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    /// As in the first.
+    Same,
+    /// Another one, as if the request had been approved twice.
+    Other,
+}
+
+/// What an answer says wrongly. A data element that the answer does not carry stays absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wrong {
+    /// DE11: half the numbers away, so that no request near it is meant.
+    Stan,
+    /// DE37.
+    Rrn,
+    /// DE2.
+    Card,
+    /// DE41.
+    Terminal,
+    /// DE4: one minor unit more.
+    More,
+    /// DE4: one minor unit less.
+    Less,
+}
+
+fn percent<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let percent = u8::deserialize(deserializer)?;
+    if !(1..=99).contains(&percent) {
+        return Err(serde::de::Error::custom("partial_percent is 1 to 99"));
+    }
+    Ok(percent)
 }
 
 /// What the rules look at in a message.
@@ -233,6 +294,19 @@ mod tests {
             (r#"{"delay_ms":50}"#, Fault::DelayMs(50)),
             (r#"{"late_ms":60}"#, Fault::LateMs(60)),
             (r#"{"answer":"91"}"#, Fault::Answer(ResponseCode::ISSUER_UNAVAILABLE)),
+            (r#"{"answer_moved":"96"}"#, Fault::AnswerMoved(ResponseCode::SYSTEM_MALFUNCTION)),
+            (r#"{"partial_percent":60}"#, Fault::PartialPercent(60)),
+            (r#"{"double":{"approval":"same","after_ms":0}}"#, Fault::Double { approval: Approval::Same, after_ms: 0 }),
+            (r#"{"double":{"approval":"other","after_ms":5}}"#, Fault::Double { approval: Approval::Other, after_ms: 5 }),
+            (r#"{"wrong":"stan"}"#, Fault::Wrong(Wrong::Stan)),
+            (r#"{"wrong":"rrn"}"#, Fault::Wrong(Wrong::Rrn)),
+            (r#"{"wrong":"card"}"#, Fault::Wrong(Wrong::Card)),
+            (r#"{"wrong":"terminal"}"#, Fault::Wrong(Wrong::Terminal)),
+            (r#"{"wrong":"more"}"#, Fault::Wrong(Wrong::More)),
+            (r#"{"wrong":"less"}"#, Fault::Wrong(Wrong::Less)),
+            (r#"{"garbage":"before_ledger"}"#, Fault::Garbage(Side::BeforeLedger)),
+            (r#"{"half":"after_ledger"}"#, Fault::Half(Side::AfterLedger)),
+            (r#""cut_others""#, Fault::CutOthers),
         ];
         for (json, fault) in cases {
             assert_eq!(rule(&format!(r#"{{"do": {json}}}"#)).fault, fault);
@@ -246,6 +320,10 @@ mod tests {
         assert!(refused(r#"{"match": {"cards": "1"}, "do": "ignore"}"#));
         assert!(refused(r#"{"do": "explode"}"#));
         assert!(refused(r#"{"match": {"card_suffix": "12345"}, "do": "ignore"}"#));
+        assert!(refused(r#"{"do": {"partial_percent": 0}}"#));
+        assert!(refused(r#"{"do": {"partial_percent": 100}}"#));
+        assert!(refused(r#"{"do": {"wrong": "date"}}"#));
+        assert!(refused(r#"{"do": {"double": {"approval": "same", "after_ms": 1, "times": 3}}}"#));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod issuer;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod reconcile;
+pub mod scenario;
 pub mod seeded;
 pub mod terminal;
 mod text;

@@ -82,7 +82,10 @@ fn exact<const N: usize>(message: &Fields, de: u8) -> Option<[u8; N]> {
 pub(super) struct Decision {
     pub(super) reference: Reference,
     pub(super) account: Option<AccountId>,
+    /// What was asked for.
     pub(super) amount: Option<Amount>,
+    /// What was approved, if that is less.
+    pub(super) approved_amount: Option<Amount>,
     pub(super) code: ResponseCode,
     /// DE38 of an approval.
     pub(super) approval: Option<[u8; 6]>,
@@ -95,7 +98,17 @@ pub(super) struct Decision {
 
 impl Decision {
     pub(super) fn declined(reference: Reference, code: ResponseCode) -> Self {
-        Self { reference, account: None, amount: None, code, approval: None, available: 0, movement: None, previous: None }
+        Self {
+            reference,
+            account: None,
+            amount: None,
+            approved_amount: None,
+            code,
+            approval: None,
+            available: 0,
+            movement: None,
+            previous: None,
+        }
     }
 }
 

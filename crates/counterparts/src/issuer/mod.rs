@@ -8,6 +8,7 @@
 mod ledger;
 mod memory;
 mod settings;
+mod spoil;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +41,21 @@ pub enum Effect {
         /// Never 0.
         after_ms: u64,
     },
+    /// Send the first on the message's connection at once, the second after so many milliseconds.
+    Twice {
+        /// The first answer.
+        first: Fields,
+        /// 0: at once, too.
+        after_ms: u64,
+        /// The second answer.
+        second: Fields,
+    },
+    /// Send this answer at once, and close every connection but the message's.
+    Alone(Fields),
+    /// Send a frame of bytes that are no message.
+    Garbage,
+    /// Send the first half of this answer's frame, and close the connection.
+    Half(Fields),
     /// Close the connection that the message came on.
     Cut,
     /// Nothing.
@@ -156,45 +172,84 @@ impl Issuer {
         let fault = class_of(message).and_then(|class| self.faults.strike(&subject(class, message)));
         self.counts.faults += u64::from(fault.is_some());
         match fault {
-            None => self.resume(now_ms, message),
-            Some(Fault::Ignore | Fault::Silence(Side::BeforeLedger)) => Effect::Silence,
-            Some(Fault::Cut(Side::BeforeLedger)) => Effect::Cut,
-            Some(Fault::Silence(Side::AfterLedger)) => {
-                self.resume(now_ms, message);
-                Effect::Silence
-            }
-            Some(Fault::Cut(Side::AfterLedger)) => {
-                self.resume(now_ms, message);
-                Effect::Cut
-            }
-            Some(Fault::DelayMs(0)) => self.resume(now_ms, message),
-            Some(Fault::DelayMs(after_ms)) => Effect::Resume { after_ms },
-            Some(Fault::LateMs(after_ms)) => match self.resume(now_ms, message) {
-                Effect::Answer { answer, .. } => Effect::Answer { after_ms, answer },
-                other @ (Effect::Resume { .. } | Effect::Cut | Effect::Silence) => other,
-            },
-            Some(Fault::Answer(code)) => at_once(self.answer(message, code)),
+            None => self.judged(now_ms, message, at_once),
+            Some(fault) => self.misbehave(now_ms, message, fault),
         }
     }
 
-    /// A message whose delay is over, or one that no fault may strike.
-    pub fn resume(&mut self, now_ms: u64, message: &Fields) -> Effect {
+    /// A message that a fault has struck.
+    fn misbehave(&mut self, now_ms: u64, message: &Fields, fault: Fault) -> Effect {
+        match fault {
+            Fault::Ignore => Effect::Silence,
+            Fault::Silence(side) => {
+                self.on_side(now_ms, message, side);
+                Effect::Silence
+            }
+            Fault::Cut(side) => {
+                self.on_side(now_ms, message, side);
+                Effect::Cut
+            }
+            Fault::Garbage(side) => {
+                self.on_side(now_ms, message, side);
+                Effect::Garbage
+            }
+            Fault::Half(Side::BeforeLedger) => Effect::Half(self.answer(message, ResponseCode::SYSTEM_MALFUNCTION)),
+            Fault::Half(Side::AfterLedger) => self.judged(now_ms, message, Effect::Half),
+            Fault::DelayMs(0) => self.judged(now_ms, message, at_once),
+            Fault::DelayMs(after_ms) => Effect::Resume { after_ms },
+            Fault::LateMs(after_ms) => self.judged(now_ms, message, |answer| Effect::Answer { after_ms, answer }),
+            Fault::Answer(code) => at_once(self.answer(message, code)),
+            Fault::AnswerMoved(code) => self.judged(now_ms, message, |answer| at_once(spoil::with_code(answer, code))),
+            Fault::PartialPercent(percent) => match class_of(message) {
+                Some(MtiClass::Request) => at_once(self.request(now_ms, message, Some(percent))),
+                Some(MtiClass::Reversal | MtiClass::Network) | None => self.judged(now_ms, message, at_once),
+            },
+            Fault::Double { approval, after_ms } => self.judged(now_ms, message, |first| {
+                let second = spoil::second(first.clone(), approval);
+                Effect::Twice { first, after_ms, second }
+            }),
+            Fault::Wrong(what) => self.judged(now_ms, message, |answer| at_once(spoil::wrong(answer, what))),
+            Fault::CutOthers => self.judged(now_ms, message, Effect::Alone),
+        }
+    }
+
+    /// Judges the message if the fault strikes after the ledger.
+    fn on_side(&mut self, now_ms: u64, message: &Fields, side: Side) {
+        match side {
+            Side::BeforeLedger => {}
+            Side::AfterLedger => {
+                self.resume(now_ms, message);
+            }
+        }
+    }
+
+    /// Judges the message as if nothing were wrong; what happens to its answer, if it gets one.
+    fn judged(&mut self, now_ms: u64, message: &Fields, then: impl FnOnce(Fields) -> Effect) -> Effect {
+        match self.resume(now_ms, message) {
+            Some(answer) => then(answer),
+            None => Effect::Silence,
+        }
+    }
+
+    /// The answer to a message whose delay is over, or that no fault may strike; `None` if it gets
+    /// none.
+    pub fn resume(&mut self, now_ms: u64, message: &Fields) -> Option<Fields> {
         match class_of(message) {
-            Some(MtiClass::Request) => at_once(self.request(now_ms, message)),
-            Some(MtiClass::Reversal) => at_once(self.reversal(now_ms, message)),
-            Some(MtiClass::Network) => at_once(self.network(message)),
+            Some(MtiClass::Request) => Some(self.request(now_ms, message, None)),
+            Some(MtiClass::Reversal) => Some(self.reversal(now_ms, message)),
+            Some(MtiClass::Network) => Some(self.network(message)),
             None => {
                 self.counts.unknown_mti += 1;
                 if self.settings.ignores_unknown_mti || message.mti().is_response() {
-                    return Effect::Silence;
+                    return None;
                 }
-                at_once(self.answer(message, ResponseCode::INVALID_TRANSACTION))
+                Some(self.answer(message, ResponseCode::INVALID_TRANSACTION))
             }
         }
     }
 
-    /// 0100, 0200 and their repeats.
-    fn request(&mut self, now_ms: u64, message: &Fields) -> Fields {
+    /// 0100, 0200 and their repeats; approved for so many per cent, when that is given.
+    fn request(&mut self, now_ms: u64, message: &Fields, percent: Option<u8>) -> Fields {
         let Some(reference) = Reference::of_request(message) else {
             self.counts.declined += 1;
             return self.answer(message, ResponseCode::FORMAT_ERROR);
@@ -214,15 +269,15 @@ impl Issuer {
             self.counts.refused_after_early_reversal += 1;
             Decision::declined(reference, ResponseCode::INVALID_TRANSACTION)
         } else {
-            self.decide(now_ms, message, reference)
+            self.decide(now_ms, message, reference, percent)
         };
         let decision = self.memory.keep(decision);
         answer_decision(&self.settings, message, decision)
     }
 
     /// Judges a request that was never seen before, and moves the money of an approval.
-    fn decide(&mut self, now_ms: u64, message: &Fields, reference: Reference) -> Decision {
-        let demand = match self.judge(now_ms, message) {
+    fn decide(&mut self, now_ms: u64, message: &Fields, reference: Reference, percent: Option<u8>) -> Decision {
+        let demand = match self.judge(now_ms, message, percent) {
             Ok(demand) => demand,
             Err(code) => {
                 self.counts.declined += 1;
@@ -237,6 +292,10 @@ impl Issuer {
         decision.amount = amount_of(message);
         decision.approval = Some(approval_code(self.counts.approved));
         if let Some((kind, amount)) = demand.moves {
+            if Some(amount) != decision.amount {
+                decision.code = ResponseCode::PARTIAL_APPROVAL;
+                decision.approved_amount = Some(amount);
+            }
             let movement = Movement {
                 account: demand.account,
                 kind,
@@ -253,8 +312,8 @@ impl Issuer {
         decision
     }
 
-    /// What a request asks for, or the code that declines it.
-    fn judge(&mut self, now_ms: u64, message: &Fields) -> Result<Demand, ResponseCode> {
+    /// What a request asks for (so many per cent of it), or the code that declines it.
+    fn judge(&mut self, now_ms: u64, message: &Fields, percent: Option<u8>) -> Result<Demand, ResponseCode> {
         let card = Card::of(message).ok_or(ResponseCode::FORMAT_ERROR)?;
         let processing = message.text(3).ok_or(ResponseCode::FORMAT_ERROR)?;
         let moves = match (message.mti().class(), processing.get(..2)) {
@@ -270,7 +329,7 @@ impl Issuer {
                 if amount.minor() == 0 {
                     return Err(ResponseCode::INVALID_AMOUNT);
                 }
-                Some((kind, amount))
+                Some((kind, percent.map_or(amount, |percent| share(amount, percent))))
             }
         };
         let account = match (self.ledger.account_of(&card), self.settings.default_balance) {
@@ -308,8 +367,9 @@ impl Issuer {
             return self.answer(message, ResponseCode::APPROVED);
         };
         let movement = self.ledger.movement(id);
-        let other_amount =
-            message.has(4) && amount_of(message).is_none_or(|amount| amount.minor() != movement.amount.minor());
+        // After a partial approval either amount names it: what was asked, or what was approved.
+        let known = [Some(movement.amount.minor()), original.amount.map(Amount::minor)];
+        let other_amount = message.has(4) && !known.contains(&amount_of(message).map(Amount::minor));
         let other_card = Card::of(message).is_some_and(|card| self.ledger.account_of(&card) != Some(movement.account));
         let remains = remains_of(message).filter(|remains| *remains <= movement.amount.minor());
         let Some(remains) = remains.filter(|_| !other_amount && !other_card) else {
@@ -419,6 +479,13 @@ fn remains_of(message: &Fields) -> Option<u64> {
     Amount::from_digits(digits, Currency::new(*b"000")).ok().map(Amount::minor)
 }
 
+/// So many per cent of an amount, rounded down, but never nothing.
+fn share(amount: Amount, percent: u8) -> Amount {
+    let minor = u128::from(amount.minor()) * u128::from(percent) / 100;
+    let minor = u64::try_from(minor).unwrap_or(u64::MAX).max(1);
+    Amount::new(minor, amount.currency()).unwrap_or(amount)
+}
+
 /// DE38: a number in base 36, six characters.
 fn approval_code(mut number: u64) -> [u8; 6] {
     const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -453,6 +520,9 @@ fn answer_decision(settings: &Settings, message: &Fields, decision: &Decision) -
     let mut answer = answer(settings, message, decision.code);
     if let Some(approval) = &decision.approval {
         answer.set(38, approval);
+        if let Some(amount) = decision.approved_amount {
+            answer.set(4, format!("{:012}", amount.minor()).as_bytes());
+        }
         if settings.balance_in_answer {
             answer.set(54, balance(decision.available, message).as_bytes());
         }

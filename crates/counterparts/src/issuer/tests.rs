@@ -3,7 +3,7 @@
 use iso8583::{Fields, Mti};
 
 use super::*;
-use crate::faults::{Match, Rule};
+use crate::faults::{Approval, Match, Rule, Wrong};
 
 const CARD: &str = "4000001234567899";
 const NOW: u64 = 1_709_251_199_999;
@@ -331,8 +331,8 @@ fn a_resumed_message_is_judged_without_faults() {
     let mut issuer = issuer();
     issuer.faults().replace(vec![Rule::new(Match::default(), Fault::DelayMs(9))]);
     assert_eq!(issuer.receive(NOW, &request("0200", 1)), Effect::Resume { after_ms: 9 });
-    let effect = issuer.resume(NOW, &request("0200", 1));
-    assert!(matches!(effect, Effect::Answer { after_ms: 0, .. }));
+    let answer = issuer.resume(NOW, &request("0200", 1)).unwrap();
+    assert_eq!(answer.text(39), Some("00"));
 }
 
 #[test]
@@ -365,4 +365,129 @@ fn movements_say_what_the_auditor_asks_for() {
     send(&mut issuer, &with(request("0200", 1), &[(11, "000777")]));
     let named = issuer.report(0).ledger.approved_more_than_once;
     assert_eq!(named, [RrnCount { rrn: "532604000001".to_owned(), times: 2 }]);
+}
+
+/// An issuer whose first message is struck by a fault.
+fn struck(fault: Fault) -> Issuer {
+    let mut issuer = issuer();
+    issuer.faults().replace(vec![Rule::new(Match::default(), fault).times(1)]);
+    issuer
+}
+
+#[test]
+fn garbage_and_half_a_frame_strike_on_their_side_of_the_ledger() {
+    check_fault(Fault::Garbage(Side::BeforeLedger), |effect| *effect == Effect::Garbage, false);
+    check_fault(Fault::Garbage(Side::AfterLedger), |effect| *effect == Effect::Garbage, true);
+    let half = |effect: &Effect| matches!(effect, Effect::Half(answer) if answer.mti() == mti("0210"));
+    check_fault(Fault::Half(Side::BeforeLedger), half, false);
+    check_fault(Fault::Half(Side::AfterLedger), half, true);
+    check_fault(Fault::CutOthers, |effect| matches!(effect, Effect::Alone(answer) if answer.has(38)), true);
+}
+
+/// A sale with one wrong thing in its answer, the ledger as if nothing were wrong.
+#[track_caller]
+fn check_wrong(what: Wrong, de: u8, expected: &str) {
+    let mut right = send(&mut issuer(), &request("0200", 1));
+    let mut issuer = struck(Fault::Wrong(what));
+    let wrong = send(&mut issuer, &request("0200", 1));
+    assert_eq!(wrong.text(de), Some(expected), "{what:?}");
+    assert_ne!(wrong.get(de), right.get(de), "{what:?}");
+    right.copy_from(&wrong, de);
+    assert_eq!(wrong, right, "{what:?}: nothing else differs");
+    check(&mut issuer, &request("0201", 1), "00", &[1250]);
+}
+
+#[test]
+fn a_wrong_answer_differs_in_one_data_element() {
+    check_wrong(Wrong::Stan, 11, "500001");
+    check_wrong(Wrong::Rrn, 37, "532604000002");
+    check_wrong(Wrong::Card, 2, "4000001234567890");
+    check_wrong(Wrong::Terminal, 41, "TERM0002");
+    check_wrong(Wrong::More, 4, "000000001251");
+    check_wrong(Wrong::Less, 4, "000000001249");
+    let mut issuer = struck(Fault::Wrong(Wrong::Card));
+    issuer.change(Settings { echoes_card: false, ..settings() });
+    assert!(!send(&mut issuer, &request("0200", 1)).has(2), "what is not echoed stays absent");
+}
+
+#[test]
+fn a_double_answer_has_the_same_or_another_approval_and_moves_once() {
+    for (approval, same) in [(Approval::Same, true), (Approval::Other, false)] {
+        let mut issuer = struck(Fault::Double { approval, after_ms: 40 });
+        let effect = issuer.receive(NOW, &request("0200", 1));
+        let Effect::Twice { first, after_ms: 40, mut second } = effect else { panic!("{effect:?}") };
+        assert_eq!(first.get(38) == second.get(38), same);
+        second.copy_from(&first, 38);
+        assert_eq!(second, first);
+        check(&mut issuer, &request("0201", 1), "00", &[1250]);
+    }
+}
+
+#[test]
+fn any_code_is_answered_with_or_without_a_movement() {
+    for code in ["96", "06", "68", "91", "Z9"] {
+        let refused = |fault, nets: &[i64]| {
+            let mut issuer = struck(fault);
+            let answer = send(&mut issuer, &request("0200", 1));
+            assert_eq!(answer.text(39), Some(code));
+            assert!(!answer.has(38) && !answer.has(54), "{code}");
+            let stands: Vec<_> = issuer.movements().iter().map(|line| line.net).collect();
+            assert_eq!(stands, nets, "{code}");
+        };
+        refused(Fault::Answer(code.parse().unwrap()), &[]);
+        refused(Fault::AnswerMoved(code.parse().unwrap()), &[1250]);
+    }
+    let answer = send(&mut struck(Fault::AnswerMoved("11".parse().unwrap())), &request("0200", 1));
+    assert!(answer.has(38), "a code that approves keeps its approval");
+}
+
+/// A sale of `asked` approved in part, and then its reversal with this DE4.
+#[track_caller]
+fn check_partial(percent: u8, asked: u64, approved: u64, reversed_as: u64, code: &str) {
+    let de4 = |minor: u64| format!("{minor:012}");
+    let mut issuer = struck(Fault::PartialPercent(percent));
+    let sale = with(request("0200", 1), &[(4, &de4(asked))]);
+    let answer = send(&mut issuer, &sale);
+    assert_eq!((answer.text(39), answer.text(4)), (Some("10"), Some(de4(approved).as_str())));
+    let mut repeat = sale.clone();
+    repeat.set_mti(mti("0201"));
+    assert_eq!(send(&mut issuer, &repeat), answer, "the repeat is told the same");
+    let net = i64::try_from(approved).unwrap();
+    let back = with(reversal("0420", 1), &[(4, &de4(reversed_as))]);
+    check(&mut issuer, &back, code, &[if code == "00" { 0 } else { net }]);
+}
+
+#[test]
+fn a_partial_approval_moves_the_lesser_amount_and_is_reversed_by_either() {
+    check_partial(60, 1250, 750, 750, "00");
+    check_partial(60, 1250, 750, 1250, "00");
+    check_partial(60, 1250, 750, 749, "64");
+    check_partial(99, 2, 1, 1, "00");
+    // More than there is, but its part is there.
+    check_partial(50, 20_000, 10_000, 10_000, "00");
+    // What cannot be approved is not approved in part either, and one unit has no part.
+    let poor = with(request("0200", 1), &[(4, "000000030000")]);
+    check(&mut struck(Fault::PartialPercent(50)), &poor, "51", &[]);
+    let unit = with(request("0200", 1), &[(4, "000000000001")]);
+    check(&mut struck(Fault::PartialPercent(50)), &unit, "00", &[1]);
+}
+
+#[test]
+fn a_reversal_is_refused_with_any_code_or_answered_00_and_the_ledger_stays() {
+    for code in ["00", "05", "12", "21", "25", "30", "91", "94", "96"] {
+        let mut issuer = issuer();
+        send(&mut issuer, &request("0200", 1));
+        let reversals = Match { mti_class: Some(MtiClass::Reversal), ..Match::default() };
+        issuer.faults().replace(vec![Rule::new(reversals, Fault::Answer(code.parse().unwrap())).times(1)]);
+        check(&mut issuer, &reversal("0420", 1), code, &[1250]);
+        check(&mut issuer, &reversal("0421", 1), "00", &[0]);
+    }
+}
+
+#[test]
+fn an_unknown_original_is_answered_00_by_setting_and_then_forgotten() {
+    let mut issuer = issuer();
+    issuer.change(Settings { unknown_original_code: ResponseCode::APPROVED, ..settings() });
+    check(&mut issuer, &reversal("0420", 1), "00", &[]);
+    check(&mut issuer, &request("0200", 1), "00", &[1250]);
 }

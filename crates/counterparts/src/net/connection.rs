@@ -20,6 +20,8 @@ use super::NetError;
 const MESSAGE_MAX: usize = 8 * 1024;
 /// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
+/// No message of any dialect: neither text nor packed digits.
+const GARBAGE: [u8; 48] = [0xff; 48];
 
 /// A byte stream with or without TLS.
 #[derive(Debug)]
@@ -139,6 +141,19 @@ impl Connection {
         self.dialect.assemble(message, &mut self.scratch)?;
         put_frame(&mut self.output, &self.scratch);
         Ok(())
+    }
+
+    /// Puts the first half of a message's frame into the output buffer; nothing may follow it.
+    pub(super) fn put_half(&mut self, message: &Fields) -> Result<(), NetError> {
+        let before = self.output.len();
+        self.put(message)?;
+        self.output.truncate(before + (self.output.len() - before) / 2);
+        Ok(())
+    }
+
+    /// Puts a frame that holds no message into the output buffer.
+    pub(super) fn put_garbage(&mut self) {
+        put_frame(&mut self.output, &GARBAGE);
     }
 
     /// Writes what is in the output buffer.

@@ -1,19 +1,23 @@
-//! The mock issuer's HTTP control: ledger, movements, faults, settings, links.
+//! The mock issuer's HTTP control: ledger, movements, faults, settings, scenario, links,
+//! connections.
 //!
 //! No authentication: for loopback in demonstrations and tests. Invariant: card numbers leave
 //! masked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{Query, State};
-use axum::routing::get;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{delete, get, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use super::issuer::{Links, Shared};
+use super::issuer::{ConnectionLine, Links, Shared};
 use crate::faults::Rule;
 use crate::issuer::{MovementLine, Report, Settings};
+use crate::scenario::Scenario;
 
 /// How many of the newest entries `GET /ledger` shows, unless it is asked for another number.
 pub(super) const ENTRIES_SHOWN: usize = 100;
@@ -23,11 +27,27 @@ struct LedgerQuery {
     entries: Option<usize>,
 }
 
-/// Whether links are up: `{"up": true}`.
+/// Whether links are up: `{"up": true}`; or down for a time: `{"up": false, "for_ms": 3000}`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LinksUp {
     up: bool,
+    /// Milliseconds until they are up again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    for_ms: Option<u64>,
+}
+
+/// How many connections were closed.
+#[derive(Serialize)]
+struct Closed {
+    closed: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloseQuery {
+    /// The connection that stays.
+    but: Option<u64>,
 }
 
 /// Serves until the issuer is stopped.
@@ -39,7 +59,10 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/movements", get(movements))
         .route("/faults", get(faults).put(put_faults).delete(delete_faults))
         .route("/settings", get(settings).put(put_settings))
+        .route("/scenario", put(put_scenario))
         .route("/links", get(links_up).put(put_links))
+        .route("/connections", get(connections).delete(delete_connections))
+        .route("/connections/{id}", delete(delete_connection))
         .with_state(shared);
     // A client that holds its connection open must not keep the issuer from stopping, so the
     // server is dropped rather than shut down.
@@ -86,11 +109,44 @@ async fn put_settings(State(shared): Issuer, Json(settings): Json<Settings>) -> 
     Json(issuer.settings().clone())
 }
 
-async fn links_up(State(shared): Issuer) -> Json<LinksUp> {
-    Json(LinksUp { up: shared.links() == Links::Up })
+async fn put_scenario(State(shared): Issuer, body: String) -> Result<Json<Scenario>, (StatusCode, String)> {
+    let scenario: Scenario = body.parse().map_err(|reason| (StatusCode::BAD_REQUEST, format!("{reason}\n")))?;
+    shared.set_scenario(&scenario);
+    Ok(Json(scenario))
 }
 
-async fn put_links(State(shared): Issuer, Json(wanted): Json<LinksUp>) -> Json<LinksUp> {
-    shared.set_links(if wanted.up { Links::Up } else { Links::Down });
-    Json(LinksUp { up: shared.links() == Links::Up })
+async fn links_up(State(shared): Issuer) -> Json<LinksUp> {
+    shown(&shared)
+}
+
+fn shown(shared: &Shared) -> Json<LinksUp> {
+    Json(LinksUp { up: shared.links() == Links::Up, for_ms: None })
+}
+
+async fn put_links(State(shared): Issuer, Json(wanted): Json<LinksUp>) -> Result<Json<LinksUp>, (StatusCode, &'static str)> {
+    match (wanted.up, wanted.for_ms) {
+        (true, None) => {
+            shared.command_links(Links::Up);
+        }
+        (false, None) => {
+            shared.command_links(Links::Down);
+        }
+        (false, Some(for_ms)) => shared.links_down_for(Duration::from_millis(for_ms)),
+        (true, Some(_)) => return Err((StatusCode::BAD_REQUEST, "for_ms says how long the links are down, not up\n")),
+    }
+    Ok(shown(&shared))
+}
+
+async fn connections(State(shared): Issuer) -> Json<Vec<ConnectionLine>> {
+    Json(shared.connections())
+}
+
+async fn delete_connections(State(shared): Issuer, Query(query): Query<CloseQuery>) -> Json<Closed> {
+    Json(Closed { closed: shared.close(|id| Some(id) != query.but) })
+}
+
+async fn delete_connection(State(shared): Issuer, Path(id): Path<u64>) -> (StatusCode, Json<Closed>) {
+    let closed = shared.close(|open| open == id);
+    let status = if closed > 0 { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    (status, Json(Closed { closed }))
 }

@@ -3,14 +3,17 @@
 //! The behaviour is [`crate::issuer`]; this carries bytes, keeps time and serves the control
 //! address. Invariant: the ledger outlives every connection; [`MockIssuer::stop`] alone ends it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use iso8583::{Dialect, Fields, Mti};
 use rustls::ServerConfig;
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,6 +22,7 @@ use super::tls::Identity;
 use super::{NetError, control, dialect, now_ms};
 use crate::faults::Rule;
 use crate::issuer::{Effect, Issuer, MovementLine, Report, Settings};
+use crate::scenario::Scenario;
 
 /// What a mock issuer needs to start.
 #[derive(Debug, Clone)]
@@ -69,7 +73,27 @@ pub(super) enum Links {
 pub(super) struct Shared {
     issuer: Mutex<Issuer>,
     links: watch::Sender<Links>,
+    /// How often the links were told to go up or down: a timed change that was overtaken by
+    /// another command is not made.
+    commands: AtomicU64,
+    open: Mutex<BTreeMap<u64, Open>>,
     dialect: &'static Dialect,
+}
+
+/// A connection that is there.
+#[derive(Debug)]
+struct Open {
+    peer: SocketAddr,
+    close: Arc<Notify>,
+}
+
+/// A connection, as `GET /connections` gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ConnectionLine {
+    /// 1 for the first since the start, and so on.
+    pub id: u64,
+    /// The address that it came from.
+    pub peer: SocketAddr,
 }
 
 impl Shared {
@@ -86,6 +110,50 @@ impl Shared {
         *self.links.borrow()
     }
 
+    /// What a person or a test says of the links; ends an earlier timed change.
+    pub(super) fn command_links(&self, links: Links) -> u64 {
+        let command = self.commands.fetch_add(1, Ordering::SeqCst) + 1;
+        self.set_links(links);
+        command
+    }
+
+    /// Takes the links down, and up again after a time unless another command comes first.
+    pub(super) fn links_down_for(self: &Arc<Self>, time: Duration) {
+        let command = self.command_links(Links::Down);
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            if shared.commands.load(Ordering::SeqCst) == command {
+                shared.set_links(Links::Up);
+            }
+        });
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connections that are there, oldest first.
+    pub(super) fn connections(&self) -> Vec<ConnectionLine> {
+        self.open().iter().map(|(id, open)| ConnectionLine { id: *id, peer: open.peer }).collect()
+    }
+
+    /// Closes the connections with such an id; how many.
+    pub(super) fn close(&self, wanted: impl Fn(u64) -> bool) -> usize {
+        let open = self.open();
+        let closing = open.iter().filter(|(id, _)| wanted(**id));
+        closing.inspect(|(_, open)| open.close.notify_one()).count()
+    }
+
+    /// Puts a scenario in force.
+    pub(super) fn set_scenario(&self, scenario: &Scenario) {
+        let mut issuer = self.issuer();
+        if let Some(settings) = &scenario.settings {
+            issuer.change(settings.clone());
+        }
+        issuer.faults().replace(scenario.rules.clone());
+    }
+
     /// Takes the links up or down, and says so to the accept loop and every connection. A stopped
     /// issuer stays stopped.
     pub(super) fn set_links(&self, links: Links) {
@@ -96,6 +164,14 @@ impl Shared {
             }
             changes
         });
+    }
+}
+
+impl MockIssuerArgs {
+    /// The same with a scenario in force from the start: its rules, and its settings if it has any.
+    #[must_use]
+    pub fn scenario(self, scenario: Scenario) -> Self {
+        Self { settings: scenario.settings.unwrap_or(self.settings), faults: scenario.rules, ..self }
     }
 }
 
@@ -123,7 +199,8 @@ impl MockIssuer {
         let mut issuer = Issuer::new(args.settings, args.seed);
         issuer.faults().replace(args.faults);
         let (links, _) = watch::channel(Links::Up);
-        let shared = Arc::new(Shared { issuer: Mutex::new(issuer), links, dialect });
+        let (commands, open) = (AtomicU64::new(0), Mutex::default());
+        let shared = Arc::new(Shared { issuer: Mutex::new(issuer), links, commands, open, dialect });
         let accepting = tokio::spawn(accept(listener, address, tls, Arc::clone(&shared)));
         let control = tokio::spawn(control::serve(control_listener, Arc::clone(&shared)));
         Ok(Self { shared, address, control_address, accepting, control })
@@ -160,7 +237,35 @@ impl MockIssuer {
 
     /// What `PUT /links` does: closes all connections and refuses new ones, until it is up again.
     pub fn set_links_up(&self, up: bool) {
-        self.shared.set_links(if up { Links::Up } else { Links::Down });
+        self.shared.command_links(if up { Links::Up } else { Links::Down });
+    }
+
+    /// What `PUT /links` with a time does: down at once, and up again after `time` unless it is
+    /// told otherwise before. Needs the runtime.
+    pub fn set_links_down_for(&self, time: Duration) {
+        self.shared.links_down_for(time);
+    }
+
+    /// What `GET /connections` gives.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnectionLine> {
+        self.shared.connections()
+    }
+
+    /// Closes one connection; false if it is not there. A peer may come again at once.
+    pub fn close_connection(&self, id: u64) -> bool {
+        self.shared.close(|open| open == id) > 0
+    }
+
+    /// Closes every connection but one; how many.
+    pub fn close_connections_but(&self, id: u64) -> usize {
+        self.shared.close(|open| open != id)
+    }
+
+    /// What `PUT /scenario` does: its rules take the place of those in force, and so do its
+    /// settings if it has any.
+    pub fn set_scenario(&self, scenario: &Scenario) {
+        self.shared.set_scenario(scenario);
     }
 
     /// Closes everything and waits for the two listeners to end.
@@ -189,6 +294,7 @@ async fn accept(listener: TcpListener, address: SocketAddr, tls: Option<Arc<Serv
     let acceptor = tls.map(TlsAcceptor::from);
     let mut links = shared.subscribe();
     let mut listener = Some(listener);
+    let mut connections = 0;
     loop {
         let wanted = *links.borrow_and_update();
         match (wanted, &listener) {
@@ -214,11 +320,15 @@ async fn accept(listener: TcpListener, address: SocketAddr, tls: Option<Arc<Serv
             changed = links.changed() => if changed.is_err() { return },
             accepted = bound.accept() => match accepted {
                 Ok((tcp, peer)) => {
-                    let (acceptor, shared) = (acceptor.clone(), Arc::clone(&shared));
+                    connections += 1;
+                    let (id, acceptor, shared) = (connections, acceptor.clone(), Arc::clone(&shared));
                     tokio::spawn(async move {
-                        if let Err(reason) = link(tcp, acceptor, &shared).await {
+                        let close = Arc::new(Notify::new());
+                        shared.open().insert(id, Open { peer, close: Arc::clone(&close) });
+                        if let Err(reason) = link(tcp, id, acceptor, &close, &shared).await {
                             tracing::info!(%peer, %reason, "link closed");
                         }
+                        shared.open().remove(&id);
                     });
                 }
                 Err(reason) => {
@@ -231,32 +341,33 @@ async fn accept(listener: TcpListener, address: SocketAddr, tls: Option<Arc<Serv
     }
 }
 
-/// What comes back to a connection after its time.
-enum Late {
-    Answer(Fields),
-    Cut,
-}
-
 /// One link, from handshake to close.
-async fn link(tcp: TcpStream, acceptor: Option<TlsAcceptor>, shared: &Arc<Shared>) -> Result<(), NetError> {
+async fn link(
+    tcp: TcpStream,
+    id: u64,
+    acceptor: Option<TlsAcceptor>,
+    close: &Notify,
+    shared: &Arc<Shared>,
+) -> Result<(), NetError> {
     let mut links = shared.subscribe();
     let went_down = async move { links.wait_for(|links| *links != Links::Up).await.is_ok() };
     tokio::select! {
         _ = went_down => Ok(()),
+        () = close.notified() => Ok(()),
         ended = async {
             tcp.set_nodelay(true)?;
             let socket = match acceptor {
                 None => Socket::Plain(tcp),
                 Some(acceptor) => Socket::Tls(Box::new(acceptor.accept(tcp).await?.into())),
             };
-            serve(Connection::new(socket, shared.dialect), shared).await
+            serve(Connection::new(socket, shared.dialect), id, shared).await
         } => ended,
     }
 }
 
 /// Reads, judges and answers until the peer closes or a fault cuts. All answers to one read leave
 /// in one write.
-async fn serve(mut connection: Connection, shared: &Arc<Shared>) -> Result<(), NetError> {
+async fn serve(mut connection: Connection, id: u64, shared: &Arc<Shared>) -> Result<(), NetError> {
     let (late, mut late_answers) = mpsc::unbounded_channel();
     let mut message = Fields::new(Mti::new(b"0000"));
     loop {
@@ -266,15 +377,12 @@ async fn serve(mut connection: Connection, shared: &Arc<Shared>) -> Result<(), N
                 if !read? {
                     return Ok(());
                 }
-                cut = judge_all(&mut connection, &mut message, shared, &late)?;
+                cut = judge_all(&mut connection, &mut message, id, shared, &late)?;
             }
             Some(first) = late_answers.recv() => {
                 let mut next = Some(first);
-                while let Some(what) = next {
-                    match what {
-                        Late::Answer(answer) => connection.put(&answer)?,
-                        Late::Cut => cut = true,
-                    }
+                while let Some(answer) = next {
+                    connection.put(&answer)?;
                     next = late_answers.try_recv().ok();
                 }
             }
@@ -290,21 +398,31 @@ async fn serve(mut connection: Connection, shared: &Arc<Shared>) -> Result<(), N
 fn judge_all(
     connection: &mut Connection,
     message: &mut Fields,
+    id: u64,
     shared: &Arc<Shared>,
-    late: &mpsc::UnboundedSender<Late>,
+    late: &mpsc::UnboundedSender<Fields>,
 ) -> Result<bool, NetError> {
     let now_ms = now_ms();
     while connection.next(message)? {
         let effect = shared.issuer().receive(now_ms, message);
         match effect {
             Effect::Answer { after_ms: 0, answer } => connection.put(&answer)?,
-            Effect::Answer { after_ms, answer } => {
-                let late = late.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
-                    // The connection may be gone by then: the answer is lost with it.
-                    let _ = late.send(Late::Answer(answer));
-                });
+            Effect::Answer { after_ms, answer } => answer_later(after_ms, answer, late.clone()),
+            Effect::Twice { first, after_ms, second } => {
+                connection.put(&first)?;
+                match after_ms {
+                    0 => connection.put(&second)?,
+                    _ => answer_later(after_ms, second, late.clone()),
+                }
+            }
+            Effect::Alone(answer) => {
+                connection.put(&answer)?;
+                shared.close(|open| open != id);
+            }
+            Effect::Garbage => connection.put_garbage(),
+            Effect::Half(answer) => {
+                connection.put_half(&answer)?;
+                return Ok(true);
             }
             Effect::Resume { after_ms } => {
                 let work = resume(after_ms, message.clone(), Arc::clone(shared), late.clone());
@@ -317,15 +435,20 @@ fn judge_all(
     Ok(false)
 }
 
+/// Hands an answer to its connection after a time.
+fn answer_later(after_ms: u64, answer: Fields, late: mpsc::UnboundedSender<Fields>) {
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        // The connection may be gone by then: the answer is lost with it.
+        let _ = late.send(answer);
+    });
+}
+
 /// Judges a message after its delay, whether its connection is still there or not.
-async fn resume(after_ms: u64, message: Fields, shared: Arc<Shared>, late: mpsc::UnboundedSender<Late>) {
+async fn resume(after_ms: u64, message: Fields, shared: Arc<Shared>, late: mpsc::UnboundedSender<Fields>) {
     tokio::time::sleep(Duration::from_millis(after_ms)).await;
-    let effect = shared.issuer().resume(now_ms(), &message);
-    let what = match effect {
-        Effect::Answer { answer, .. } => Late::Answer(answer),
-        Effect::Cut => Late::Cut,
-        Effect::Resume { .. } | Effect::Silence => return,
-    };
-    // The connection may be gone by then: the answer is lost with it.
-    let _ = late.send(what);
+    if let Some(answer) = shared.issuer().resume(now_ms(), &message) {
+        // The connection may be gone by then: the answer is lost with it.
+        let _ = late.send(answer);
+    }
 }

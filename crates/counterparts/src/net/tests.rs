@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use iso8583::{Currency, TerminalId};
+use iso8583::{Currency, Fields, TerminalId};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
-use super::issuer::{MockIssuer, MockIssuerArgs};
+use super::connection::{Connection, Socket};
+use super::issuer::{ConnectionLine, MockIssuer, MockIssuerArgs};
 use super::load::{Load, LoadArgs, final_sale};
 use super::terminal::{Route, TerminalArgs, TerminalClient, Vanish, VanishPoint, read_journal};
 use super::tls::Identity;
 use super::{NetError, http};
-use crate::faults::{Fault, Match, MtiClass, Rule, Side};
+use crate::faults::{Approval, Fault, Match, MtiClass, Rule, Side};
 use crate::issuer::{AccountSettings, MovementLine, Report, Settings};
 use crate::terminal::{self, Asked, Belief, Outcome, Presented, Refused, newest};
 
@@ -426,5 +428,162 @@ fn a_load_survives_faults_and_lost_links_and_every_key_agrees() {
         assert!(at_issuer.is_empty(), "{at_issuer:?}");
         let report = issuer.report();
         assert!(report.ledger.consistent && report.ledger.negative_nets == 0);
+    });
+}
+
+/// A client's link without TLS.
+async fn plain_link(address: SocketAddr) -> Connection {
+    let tcp = TcpStream::connect(address).await.unwrap();
+    Connection::new(Socket::Plain(tcp), iso8583::Dialect::by_name("iso87-ascii").unwrap())
+}
+
+/// An issuer without TLS that knows every card.
+async fn plain_issuer() -> MockIssuer {
+    let settings = Settings { default_balance: Some(1_000_000), ..Settings::default() };
+    MockIssuer::start(MockIssuerArgs { settings, ..MockIssuerArgs::default() }).await.unwrap()
+}
+
+fn sale_of(stan: u32) -> Fields {
+    let mut sale = Fields::new("0200".parse().unwrap());
+    for (de, value) in [(2, CARD), (3, "000000"), (4, "000000001250"), (7, "0229235959"), (41, "TERM0001"), (49, "978")] {
+        sale.set(de, value.as_bytes());
+    }
+    sale.set(11, format!("{stan:06}").as_bytes());
+    sale.set(37, format!("532604{stan:06}").as_bytes());
+    sale
+}
+
+async fn ask(link: &mut Connection, message: &Fields) {
+    link.put(message).unwrap();
+    link.flush().await.unwrap();
+}
+
+async fn closed(link: &mut Connection) -> bool {
+    let waited = tokio::time::timeout(5 * SECOND, link.receive()).await;
+    matches!(waited, Ok(Ok(None) | Err(NetError::Io(_))))
+}
+
+#[test]
+fn a_double_answer_garbage_and_half_a_frame_are_on_the_wire_as_they_are_named() {
+    run(async {
+        let issuer = plain_issuer().await;
+        let fault = |fault| issuer.set_faults(vec![Rule::new(Match::default(), fault).times(1)]);
+        let mut link = plain_link(issuer.address()).await;
+        for (stan, after_ms) in [(1, 0), (2, 20)] {
+            fault(Fault::Double { approval: Approval::Other, after_ms });
+            ask(&mut link, &sale_of(stan)).await;
+            let first = link.receive().await.unwrap().unwrap();
+            let second = link.receive().await.unwrap().unwrap();
+            assert_eq!(first.get(11), second.get(11));
+            assert_ne!(first.get(38), second.get(38));
+        }
+        fault(Fault::Garbage(Side::AfterLedger));
+        ask(&mut link, &sale_of(3)).await;
+        assert!(matches!(link.receive().await, Err(NetError::Parse(_))));
+
+        // The connection that carried garbage goes on at the issuer's end.
+        fault(Fault::Half(Side::AfterLedger));
+        ask(&mut link, &sale_of(4)).await;
+        assert!(closed(&mut link).await);
+        let (have, needs) = link.progress();
+        let needs = needs.unwrap();
+        assert!(have > 0 && (have == needs / 2), "{have} of {needs}");
+        assert_eq!(issuer.movements().len(), 4);
+    });
+}
+
+#[test]
+fn of_two_links_one_dies_and_the_other_goes_on() {
+    run(async {
+        let issuer = plain_issuer().await;
+        let (mut first, mut second) = (plain_link(issuer.address()).await, plain_link(issuer.address()).await);
+        ask(&mut first, &sale_of(1)).await;
+        first.receive().await.unwrap().unwrap();
+        ask(&mut second, &sale_of(2)).await;
+        second.receive().await.unwrap().unwrap();
+        let control = issuer.control_address();
+        let there: Vec<ConnectionLine> = http::get(control, "/connections").await.unwrap();
+        assert_eq!(there.iter().map(|line| line.id).collect::<Vec<_>>(), [1, 2]);
+
+        assert_eq!(http::delete(control, "/connections/1").await.unwrap(), r#"{"closed":1}"#);
+        assert!(closed(&mut first).await);
+        assert!(http::delete(control, "/connections/9").await.is_err());
+        issuer.set_faults(vec![Rule::new(Match::default(), Fault::CutOthers).times(1)]);
+        let mut third = plain_link(issuer.address()).await;
+        ask(&mut third, &sale_of(3)).await;
+        assert_eq!(third.receive().await.unwrap().unwrap().text(39), Some("00"));
+        assert!(closed(&mut second).await);
+
+        let mut fourth = plain_link(issuer.address()).await;
+        ask(&mut fourth, &sale_of(4)).await;
+        fourth.receive().await.unwrap().unwrap();
+        assert_eq!(http::delete(control, "/connections?but=3").await.unwrap(), r#"{"closed":1}"#);
+        assert!(closed(&mut fourth).await);
+        ask(&mut third, &sale_of(5)).await;
+        third.receive().await.unwrap().unwrap();
+        assert_eq!(issuer.movements().len(), 5, "one ledger, whatever link");
+    });
+}
+
+async fn refused(address: SocketAddr) -> bool {
+    TcpStream::connect(address).await.is_err()
+}
+
+#[test]
+fn links_go_down_for_a_time_unless_they_are_told_otherwise() {
+    run(async {
+        let issuer = plain_issuer().await;
+        let (address, control) = (issuer.address(), issuer.control_address());
+        let mut link = plain_link(address).await;
+        ask(&mut link, &sale_of(1)).await;
+        link.receive().await.unwrap().unwrap();
+        let down = http::put_text(control, "/links", r#"{"up": false, "for_ms": 300}"#).await.unwrap();
+        assert_eq!(down, r#"{"up":false}"#);
+        assert!(closed(&mut link).await);
+        let began = std::time::Instant::now();
+        while refused(address).await {
+            assert!(began.elapsed() < 5 * SECOND);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(began.elapsed() > Duration::from_millis(200));
+
+        // A later command takes the place of the time.
+        issuer.set_links_down_for(Duration::from_millis(50));
+        issuer.set_links_up(false);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(refused(address).await);
+        assert!(http::put_text(control, "/links", r#"{"up": true, "for_ms": 5}"#).await.is_err());
+    });
+}
+
+#[test]
+fn a_scenario_is_put_in_force_from_the_start_or_over_http() {
+    run(async {
+        let scenario = |code: &str, more: &str| {
+            format!(r#"{{"version": 1, "name": "n", "rules": [{{"times": 1, "do": {{"answer": "{code}"}}}}]{more}}}"#)
+        };
+        let knows_nobody = scenario("91", r#", "settings": {}"#);
+        let issuer = MockIssuer::start(MockIssuerArgs::default().scenario(knows_nobody.parse().unwrap())).await.unwrap();
+        let control = issuer.control_address();
+        let mut link = plain_link(issuer.address()).await;
+        let mut codes = Vec::new();
+        let knows_all = r#", "settings": {"default_balance": 5000}"#;
+        for (stan, json) in
+            [(1, None), (2, None), (3, Some(scenario("96", knows_all))), (4, None), (5, Some(scenario("05", "")))]
+        {
+            if let Some(json) = json {
+                http::put_text(control, "/scenario", &json).await.unwrap();
+            }
+            ask(&mut link, &sale_of(stan)).await;
+            codes.push(link.receive().await.unwrap().unwrap().text(39).unwrap().to_owned());
+        }
+        ask(&mut link, &sale_of(6)).await;
+        codes.push(link.receive().await.unwrap().unwrap().text(39).unwrap().to_owned());
+        assert_eq!(codes, ["91", "14", "96", "00", "05", "00"], "without settings they stay");
+
+        let refused = http::put_text(control, "/scenario", r#"{"version": 7, "name": "n"}"#).await.unwrap_err();
+        assert!(refused.to_string().contains("has version 7"), "{refused}");
+        let refused = http::put_text(control, "/scenario", r#"{"version": 1, "name": "n", "x": 1}"#).await.unwrap_err();
+        assert!(refused.to_string().contains("unknown field `x`"), "{refused}");
     });
 }
