@@ -17,6 +17,7 @@ mod drain;
 mod issuer_down;
 mod kill_loop;
 mod late_answer;
+mod law_page;
 mod leak;
 mod link_cut;
 mod repeat;

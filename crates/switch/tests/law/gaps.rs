@@ -152,11 +152,16 @@ fn r5_a_silent_promise_stands_behind_what_was_never_sent() {
          answer 00 > terminal 0210 00
          sale 1 2000 term 2 conn 2 > issuer 0200 2000
          answer 00 > terminal 0210 00
+         sale 1 3000 term 3 conn 3 > issuer 0200 3000
+         answer 00 > terminal 0210 00
          reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
          reverse 1 2000 term 2 conn 2 > terminal 0410 00
          pass 15000 > issuer 0420 2000 4000
-         ack 00
-         pass 1250 > issuer 0421 1000 4000",
+         # The silent one is due again, and older than the one that comes now.
+         pass 1250
+         reverse 1 3000 term 3 conn 3 > terminal 0410 00
+         ack 00 > issuer 0420 3000 4000
+         ack 00 > issuer 0421 1000 4000",
     );
 }
 
