@@ -27,6 +27,7 @@ mod codes;
 mod completion;
 mod config;
 mod delivery;
+mod earlier;
 mod finder;
 mod ids;
 mod input;

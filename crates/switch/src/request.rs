@@ -1,29 +1,25 @@
 //! What a terminal sends: which message it is, whether its key is known, and what follows (M5, M7, D1-D4, T8, T10, C1).
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use iso8583::{Amount, Currency, Fields, Mti, ResponseCode, Rrn, Stan, TerminalId};
 
 use crate::action::{Action, Note, Pending};
 use crate::calendar;
 use crate::card::Card;
-use crate::config::{Group, OnRekey, OnRepeat};
+use crate::config::{Group, OnRepeat};
+use crate::earlier::another_tap;
 use crate::ids::{ConnId, GroupNo, IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now};
 use crate::input::Admission;
 use crate::look_up::Arrival;
 use crate::machine::{Output, Purpose, Request, Switch, Timer, Waiter};
 use crate::message;
-use crate::movement::{Class, ConfirmedBy, Evidence, Fingerprint, Key, Movement, Reason, Rule, StateKind, local_time};
+use crate::movement::{Class, Evidence, Fingerprint, Key, Movement, Reason, Rule, StateKind, local_time};
 use crate::record::Record;
-use crate::state::Sale;
 use crate::table::{decide, takes};
 
 /// How many repeats' own times are remembered; without, a reversal that names one is for a person (D12).
 const REPEAT_TIMES_MAX: usize = 10_000;
-
-/// How many equal sales are looked at for one that stands: a terminal that sells one thing all day does not slow itself down.
-const EQUAL_SALES_LOOKED_AT: usize = 16;
 
 /// What is known of the key of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,9 +156,9 @@ fn matches(row: &Row, known: Known, content: Content, mark: Mark, age: Age) -> b
 }
 
 /// The parts of a money request that every decision needs.
-struct MoneyRequest {
-    key: Key,
-    fingerprint: Fingerprint,
+pub(crate) struct MoneyRequest {
+    pub(crate) key: Key,
+    pub(crate) fingerprint: Fingerprint,
     local_time: Option<[u8; 10]>,
 }
 
@@ -428,90 +424,6 @@ impl Switch {
         self.settle(id, out);
     }
 
-    /// What a new transaction says of the terminal's earlier ones. T10: a request of a serial terminal that still awaits the
-    /// issuer was abandoned. D5, D6: one that is equal may be this sale, keyed again. C1: an approval of a terminal that
-    /// reverses first, handed long enough ago, was received. `Err` with the record that says so: refused by policy (D6).
-    fn judge_earlier(&mut self, now: Now, request: &MoneyRequest, arrival: &Arrival, out: &mut Output) -> Result<(), Lsn> {
-        let config = self.config.clone();
-        let group = config.group(arrival.group);
-        if group.serial {
-            self.look_ups.cancel_requests_of(request.key.terminal);
-        }
-        let open: Vec<MovementId> =
-            self.state.open_of_terminal.get(&request.key.terminal).into_iter().flatten().copied().collect();
-        for id in &open {
-            let Some(movement) = self.movement(*id) else { continue };
-            let abandoned = group.serial || (movement.key == request.key && another_tap(movement, request));
-            // A request that waited for its look-up may be the older of the two.
-            let asked_ms = self.live.get(id).and_then(|live| live.request).map_or(0, |request| request.asked_ms);
-            if movement.state == StateKind::AwaitingIssuer && abandoned && asked_ms <= arrival.at_ms {
-                // Its answer is never delivered: whoever waited is told nothing more.
-                self.stop_waiting(*id);
-                self.oblige(now, *id, Rule::T10, Reason::Unspecified, out);
-            }
-        }
-        self.judge_equal_sales(now, request, arrival, out)?;
-        for id in open.into_iter().filter(|_| group.serial && group.reverses_first) {
-            let Some(movement) = self.movement(id) else { continue };
-            let proved = matches!(movement.evidence, Evidence::Handed | Evidence::Seen | Evidence::Unknown);
-            let handed_ms = self.live.get(&id).and_then(|live| live.handed_ms);
-            let past_margin = handed_ms.is_some_and(|at_ms| arrival.at_ms >= at_ms + group.crossing_margin_ms);
-            if movement.state == StateKind::AwaitingConfirmation && proved && past_margin {
-                self.confirm(now, id, ConfirmedBy::LaterRequest, Rule::C1, out);
-            }
-        }
-        Ok(())
-    }
-
-    /// D5 and D6: equal sales of one card at one terminal, close together, and a new tap under a used key. What was not handed
-    /// over is unwound; of what may stand, the newest is named by the flag.
-    fn judge_equal_sales(
-        &mut self,
-        now: Now,
-        request: &MoneyRequest,
-        arrival: &Arrival,
-        out: &mut Output,
-    ) -> Result<(), Lsn> {
-        let config = self.config.clone();
-        let group = config.group(arrival.group);
-        let Key { terminal, stan, class } = request.key;
-        let recent = |movement: &&Movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < group.rekey_window_ms;
-        let equal = |movement: &&Movement| rekeyed(movement, request, &arrival.message);
-        let open = self.state.open_of_terminal.get(&terminal).into_iter().flatten().filter_map(|id| self.movement(*id));
-        // Positive evidence that the terminal does not hold the approval (M8).
-        let not_handed: Vec<MovementId> = open
-            .filter(|movement| movement.state == StateKind::AwaitingDelivery && movement.evidence == Evidence::NotHanded)
-            .filter(recent)
-            .filter(equal)
-            .map(|movement| movement.id)
-            .collect();
-        for id in not_handed {
-            self.promise_unsent(now, id, Rule::D5, Reason::NotDelivered, out);
-        }
-        let Fingerprint { card, amount, .. } = request.fingerprint;
-        let sale = Sale { terminal, class, card, amount };
-        let of_sale = self.state.by_sale.range((sale, MovementId(0))..=(sale, MovementId(u64::MAX))).rev();
-        let tapped = self.of_key(request.key).filter(recent).find(|movement| another_tap(movement, request));
-        let standing = of_sale
-            .filter_map(|(_, id)| self.movement(*id))
-            .take_while(recent)
-            .take(EQUAL_SALES_LOOKED_AT)
-            .filter(equal)
-            .chain(tapped)
-            .find(|movement| match movement.state {
-                StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation | StateKind::Confirmed => true,
-                StateKind::AwaitingIssuer
-                | StateKind::AwaitingReversalAck
-                | StateKind::NeedsOperator
-                | StateKind::Declined
-                | StateKind::Unwound
-                | StateKind::Resolved => false,
-            });
-        let Some(id) = standing.map(|movement| movement.id) else { return Ok(()) };
-        let flagged = self.exception(now, Rule::D6, terminal, stan, Some(id), out);
-        if group.on_rekey == OnRekey::Refuse { Err(flagged) } else { Ok(()) }
-    }
-
     /// A refusal before any intent: no record, and the key stays refused (M7).
     pub(crate) fn refuse(&mut self, now: Now, arrival: &Arrival, key: Option<Key>, code: ResponseCode, out: &mut Output) {
         if let Some(key) = key {
@@ -689,30 +601,6 @@ fn next_tag(data: &[u8]) -> Option<(u16, &[u8], &[u8])> {
 
 fn compare(held: &Fingerprint, arrived: &Fingerprint) -> Content {
     if held == arrived { Content::Same } else { Content::Other }
-}
-
-/// Both carry chip data, and it differs: the card was presented again.
-fn another_tap(movement: &Movement, request: &MoneyRequest) -> bool {
-    let (held, arrived) = (movement.fingerprint.chip, request.fingerprint.chip);
-    held.is_some() && arrived.is_some() && held != arrived
-}
-
-/// The request may be this movement, keyed again under a new key (D5), or tapped again under a used one. A request that names
-/// the movement is something else.
-fn rekeyed(movement: &Movement, request: &MoneyRequest, message: &Fields) -> bool {
-    let (held, arrived) = (&movement.fingerprint, &request.fingerprint);
-    let equal = movement.key.class == request.key.class
-        && held.card == arrived.card
-        && held.amount == arrived.amount
-        && held.processing_code == arrived.processing_code;
-    let approval = movement.answer.as_ref().and_then(|answer| answer.approval);
-    let stan = movement.key.stan.digits();
-    let named = message.get(37) == Some(movement.rrn.as_bytes())
-        || approval.is_some_and(|approval| message.get(38) == Some(&approval))
-        || message.get(90).is_some_and(|original| original.get(4..10) == Some(&stan))
-        || message.get(61).is_some_and(|original| original.get(6..12) == Some(&stan));
-    let tapped_again = movement.key == request.key && another_tap(movement, request);
-    (equal && movement.key != request.key && !named) || tapped_again
 }
 
 fn mark(movement: &Movement) -> Mark {
