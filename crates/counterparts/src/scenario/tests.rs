@@ -1,6 +1,9 @@
 //! The versions and keys of a scenario, and the examples that come with the project.
 
+use std::path::{Path, PathBuf};
+
 use super::*;
+use crate::faults::{Approval, Fault, Side, Wrong};
 
 #[track_caller]
 fn check_refused(json: &str, sentence: &str) {
@@ -41,4 +44,40 @@ fn a_scenario_is_shown_as_it_is_read() {
     let json = r#"{"version":1,"name":"n","rules":[{"match":{},"times":2,"do":"ignore","acted":0}]}"#;
     let scenario: Scenario = json.parse().unwrap();
     assert_eq!(serde_json::to_string(&scenario).unwrap(), json);
+}
+
+/// An example of `deploy/scenarios`: its name begins with the file's, and these are its faults.
+#[track_caller]
+fn check_example(file: &str, faults: &[Fault]) {
+    let path = examples().join(format!("{file}.json"));
+    let json = std::fs::read_to_string(&path).unwrap();
+    let scenario: Scenario = json.parse().unwrap_or_else(|reason| panic!("{file}: {reason}"));
+    assert!(scenario.name.starts_with(&format!("{}:", file.replace('-', " "))), "{file}: {}", scenario.name);
+    let found: Vec<_> = scenario.rules.into_iter().map(|rule| rule.fault).collect();
+    assert_eq!(found, faults, "{file}");
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/scenarios")
+}
+
+#[test]
+fn the_examples_say_what_their_names_say() {
+    let answer = |code: &str| Fault::Answer(code.parse().unwrap());
+    let moved = |code: &str| Fault::AnswerMoved(code.parse().unwrap());
+    let double = |approval, after_ms| Fault::Double { approval, after_ms };
+    check_example("silent", &[Fault::Silence(Side::AfterLedger), Fault::Silence(Side::BeforeLedger)]);
+    let late = [Fault::LateMs(20_000), Fault::LateMs(40_000), Fault::DelayMs(20_000), Fault::LateMs(40_000)];
+    check_example("late", &late);
+    check_example("double", &[double(Approval::Other, 500), double(Approval::Same, 100)]);
+    check_example("partial", &[Fault::PartialPercent(60)]);
+    check_example("refuses-reversals", &[answer("96"), answer("25"), answer("94"), answer("00")]);
+    check_example("forgets-early-reversals", &[Fault::DelayMs(20_000)]);
+    check_example("nobody-knows", &[moved("96"), answer("96"), moved("68")]);
+    let wrong = [Wrong::Stan, Wrong::Rrn, Wrong::Card, Wrong::Terminal, Wrong::More, Wrong::Less].map(Fault::Wrong);
+    let broken = [Fault::Garbage(Side::AfterLedger), Fault::Half(Side::AfterLedger)];
+    check_example("wrong-answers", &[wrong.as_slice(), &broken].concat());
+    let cuts = [Fault::Cut(Side::BeforeLedger), Fault::Cut(Side::AfterLedger), Fault::Half(Side::AfterLedger)];
+    check_example("flaky", &[cuts.as_slice(), &[Fault::CutOthers, Fault::LateMs(300)]].concat());
+    assert_eq!(std::fs::read_dir(examples()).unwrap().count(), 9, "each example is checked");
 }
