@@ -197,3 +197,72 @@ fn t1_t8_every_state_after_an_hour_of_silence() {
         assert_eq!((movement.state, rule_of(movement)), (state, rule), "{name}");
     }
 }
+
+const REPORTS: [&str; 5] = ["written", "partial", "notsent", "undeliverable", "unbuildable"];
+
+/// T2, T3: what a late report of a request's write makes of every state that it can find.
+#[test]
+fn t2_t3_every_report_of_a_request_in_every_state() {
+    let unreported = "report silent\nsale 1 1000 > issuer 0200 1000\n";
+    let found = [
+        (StateKind::AwaitingIssuer, ""),
+        (StateKind::AwaitingReversalAck, "pass 15000 > issuer 0420 1000 4021; terminal 0210 68"),
+        (StateKind::NeedsOperator, "reverse 1 900 > terminal 0410 64"),
+        (StateKind::AwaitingDelivery, "report undeliverable\nanswer 00 > terminal 0210 00"),
+        (StateKind::AwaitingConfirmation, "answer 00 > terminal 0210 00"),
+        (StateKind::Declined, "answer 51 > terminal 0210 51"),
+        (StateKind::Confirmed, "answer 00 > terminal 0210 00\ncomplete 1 00 > terminal 0212 00"),
+        (
+            StateKind::Unwound,
+            "answer 00 > terminal 0210 00\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\nack 00",
+        ),
+        (StateKind::Resolved, "reverse 1 900 > terminal 0410 64\nresolve 1 stands > resolved"),
+    ];
+    assert_eq!(found.map(|(state, _)| state).len(), StateKind::ALL.len());
+    for (before, then) in found {
+        for report in REPORTS {
+            let mut world = world(|_| {}, &format!("{unreported}{then}"));
+            assert_eq!(earlier(&world).state, before, "{then}");
+            let sent = world.step(&format!("late {report}"));
+            let never = matches!(report, "notsent" | "undeliverable" | "unbuildable");
+            let (after, told) = match before {
+                StateKind::AwaitingIssuer if never => (StateKind::Declined, Some("terminal 0210 91")),
+                StateKind::AwaitingIssuer if report == "partial" => {
+                    (StateKind::AwaitingReversalAck, Some("terminal 0210 68"))
+                }
+                StateKind::AwaitingReversalAck | StateKind::NeedsOperator if never => (StateKind::Unwound, None),
+                unchanged => (unchanged, None),
+            };
+            assert_eq!(earlier(&world).state, after, "{} and {report}", before.name());
+            assert_eq!(sent.last().map(String::as_str), told, "{} and {report}: {sent:?}", before.name());
+        }
+    }
+}
+
+/// T8: what the report of an offered answer makes of it, and that an older answer's report makes nothing.
+#[test]
+fn t8_every_report_of_an_answer() {
+    let offered = "sale 1 1000 > issuer 0200 1000\nreport silent\nanswer 00 > terminal 0210 00\n";
+    for report in REPORTS {
+        let mut first = world(|_| {}, offered);
+        first.run_free(&format!("late {report}"));
+        let expected = match report {
+            "written" => (StateKind::AwaitingConfirmation, Evidence::Handed),
+            _ => (StateKind::AwaitingDelivery, Evidence::NotHanded),
+        };
+        assert_eq!((earlier(&first).state, earlier(&first).evidence), expected, "{report}");
+        // Meanwhile given again, reversed, or confirmed: this report is of the past.
+        for (then, state) in [
+            ("repeat 1 1000 conn 2 > withdraw; terminal 0210 00", StateKind::AwaitingConfirmation),
+            ("reverse 1 1000 > withdraw; issuer 0420 1000 4000; terminal 0410 00", StateKind::AwaitingReversalAck),
+            ("reverse 1 900 > withdraw; terminal 0410 64", StateKind::NeedsOperator),
+            ("complete 1 00 > withdraw; terminal 0212 00", StateKind::Confirmed),
+        ] {
+            let mut later = world(|_| {}, &format!("{offered}{then}"));
+            let evidence = earlier(&later).evidence;
+            let sent = later.step(&format!("late {report}"));
+            assert_eq!((earlier(&later).state, earlier(&later).evidence), (state, evidence), "{then}, {report}");
+            assert_eq!(sent, Vec::<String>::new(), "{then}, {report}");
+        }
+    }
+}

@@ -267,6 +267,7 @@ fn d12_the_reversals_of_others_find_nothing_of_this_terminal() {
         "sale 1 1000 > issuer 0200 1000
          answer 00 > terminal 0210 00
          reverse 1 1000 term 2 conn 2 > terminal 0410 00
+         reverse 1 1000 own rrn de38 AP0001 term 2 conn 2 > terminal 0410 00
          state 1 awaiting_confirmation
          evidence 1 handed",
     );

@@ -13,7 +13,7 @@
 //! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, stan N)
 //! report FATE               the next write is reported as written (default), notsent, partial, undeliverable, unbuildable or silent
 //! pass MS                   time goes by, timers fire
-//! written · never-sent           the report of the oldest write that was left `silent`
+//! written · never-sent · late FATE   the report of the oldest write that was left `silent`
 //! close [conn N] · link down|up [N] · crash · clean-restart · drain
 //! waits                          the newest answer waits for the newest record
 //! state STAN NAME · evidence STAN NAME · doubt COUNT · exceptions COUNT
@@ -153,15 +153,8 @@ impl World {
             "resolve" => self.resolve(words),
             "answer" => self.answer(words),
             "ack" => self.ack(words),
-            "report" => self.fates.push_back(match words.at(1) {
-                "written" => Some(Report::Written),
-                "notsent" => Some(Report::NotSent),
-                "partial" => Some(Report::Partial),
-                "undeliverable" => Some(Report::Undeliverable),
-                "unbuildable" => Some(Report::Unbuildable),
-                "silent" => None,
-                other => panic!("no fate {other}"),
-            }),
+            "report" => self.fates.push_back(fate(words.at(1))),
+            "late" => self.report_now(fate(words.at(1)).expect("a report")),
             "pass" => self.pass(words.at(1).parse().unwrap()),
             "close" => self.turn(Input::TerminalClosed { conn: conn(words) }),
             "link" => match words.at(1) {
@@ -552,6 +545,18 @@ impl World {
 
     pub(crate) fn jump_wall_clock(&mut self, by_ms: i64) {
         self.now.wall_ms = self.now.wall_ms.saturating_add_signed(by_ms);
+    }
+}
+
+fn fate(name: &str) -> Option<Report> {
+    match name {
+        "written" => Some(Report::Written),
+        "notsent" => Some(Report::NotSent),
+        "partial" => Some(Report::Partial),
+        "undeliverable" => Some(Report::Undeliverable),
+        "unbuildable" => Some(Report::Unbuildable),
+        "silent" => None,
+        other => panic!("no fate {other}"),
     }
 }
 
