@@ -1,6 +1,7 @@
 //! An issuer that is not there: 91 at once, nothing kept waiting, and a refused key stays refused (M7).
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use crate::support::site::PAN;
 use crate::support::{Host, Options, Site, code, echo, repeat_of, sale, until};
@@ -56,4 +57,21 @@ async fn m7_91_before_the_sign_on_is_answered() {
     site.daemon.listening().await;
     let _mute = crate::support::within("the switch's connection", listener.accept()).await.expect("it connects");
     assert_eq!(code(&site.line(1).await.ask(&sale(1, 1, PAN, 100)).await), "91");
+}
+
+/// Connections to a host that refuses sign-on, timed: each wait is at least half of 20, 40, 80 … ms.
+#[tokio::test]
+async fn a_refused_sign_on_is_named_and_tried_again_ever_later() {
+    let host = Host::answering_sign_on("05").await;
+    let options = Options { backoff_max: 60_000, log: "info", ..Options::default() };
+    let mut site = Site::prepare(options, &[Some(&host)]).await;
+    site.daemon.listening().await;
+    until("a first attempt", async || (host.connections() >= 1).then_some(())).await;
+    let since = Instant::now();
+    until("seven more", async || (host.connections() >= 8).then_some(())).await;
+    let took = since.elapsed();
+    assert!(took >= Duration::from_millis(1_000), "10 + 20 + 40 + 80 + 160 + 320 + 640 ms at least, not {took:?}");
+    let log = site.daemon.log();
+    let named = |line: &&str| line.contains("WARN") && line.contains("refused the sign-on") && line.contains("code=05");
+    assert!(log.lines().filter(named).count() >= 7, "each refusal is named with its code");
 }

@@ -39,11 +39,16 @@ pub(crate) struct Host {
 impl Host {
     /// Listens on a free port of loopback.
     pub(crate) async fn start() -> Self {
+        Self::answering_sign_on("00").await
+    }
+
+    /// As [`Self::start`]; sign-on and echo get this code.
+    pub(crate) async fn answering_sign_on(code: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
         let lines = Lines::default();
         let (to_test, arrived) = mpsc::unbounded_channel();
-        let accepting = tokio::spawn(accept(listener, lines.clone(), to_test));
+        let accepting = tokio::spawn(accept(listener, lines.clone(), to_test, code));
         Host { address, arrived, lines, accepting }
     }
 
@@ -94,6 +99,11 @@ impl Host {
         self.put(line, Out::Cut);
     }
 
+    /// How many connections have come.
+    pub(crate) fn connections(&self) -> usize {
+        self.lines.lock().expect("no panic while it is held").len()
+    }
+
     /// Takes no more connections; those that are open stay.
     pub(crate) fn refuse(&self) {
         self.accepting.abort();
@@ -125,7 +135,7 @@ pub(crate) fn answer_to(message: &Fields, code: &str) -> Fields {
     answer
 }
 
-async fn accept(listener: TcpListener, lines: Lines, to_test: mpsc::UnboundedSender<Arrived>) {
+async fn accept(listener: TcpListener, lines: Lines, to_test: mpsc::UnboundedSender<Arrived>, sign_on: &'static str) {
     while let Ok((tcp, _)) = listener.accept().await {
         let (out, outs) = mpsc::unbounded_channel();
         let line = {
@@ -133,16 +143,16 @@ async fn accept(listener: TcpListener, lines: Lines, to_test: mpsc::UnboundedSen
             lines.push(out.clone());
             lines.len() - 1
         };
-        tokio::spawn(converse(tcp, line, out, outs, to_test.clone()));
+        tokio::spawn(converse(tcp, line, (out, outs), to_test.clone(), sign_on));
     }
 }
 
 async fn converse(
     mut tcp: TcpStream,
     line: usize,
-    out: mpsc::UnboundedSender<Out>,
-    mut outs: mpsc::UnboundedReceiver<Out>,
+    (out, mut outs): (mpsc::UnboundedSender<Out>, mpsc::UnboundedReceiver<Out>),
     to_test: mpsc::UnboundedSender<Arrived>,
+    sign_on: &'static str,
 ) {
     let mut input = Vec::new();
     loop {
@@ -153,7 +163,7 @@ async fn converse(
                 }
                 while let Some(message) = take(&mut input) {
                     if message.mti().class() == 8 {
-                        let _ = out.send(Out::Bytes(frame(&answer_to(&message, "00"))));
+                        let _ = out.send(Out::Bytes(frame(&answer_to(&message, sign_on))));
                     } else {
                         // The test may have ended.
                         let _ = to_test.send(Arrived { line, message });

@@ -55,8 +55,12 @@ pub(crate) struct Options {
     pub(crate) reversal_retry: u64,
     /// Of each link.
     pub(crate) connections: u16,
+    /// The longest wait of a link before its next attempt to connect.
+    pub(crate) backoff_max: u64,
     /// error, warn, info, debug.
     pub(crate) log: &'static str,
+    /// Lines for `[limits]`.
+    pub(crate) limits: &'static str,
 }
 
 /// Nothing times out, and an answer is waited for longer than a loaded machine needs for it.
@@ -72,7 +76,9 @@ impl Default for Options {
             reverses_first: true,
             reversal_retry: 200,
             connections: 1,
+            backoff_max: 100,
             log: "debug",
+            limits: "",
         }
     }
 }
@@ -330,7 +336,7 @@ fn own_address() -> Ipv4Addr {
 /// The daemon's configuration, with every time short.
 pub(crate) fn configuration(options: &Options, listen: SocketAddr, links: &[(SocketAddr, bool)]) -> String {
     let Options { response_timeout, original_horizon, crossing_margin, redeliver_grace, .. } = options;
-    let Options { serial, reverses_first, reversal_retry, connections, log, .. } = options;
+    let Options { serial, reverses_first, reversal_retry, connections, backoff_max, log, limits, .. } = options;
     let mut text = format!(
         r#"
 [partition]
@@ -355,6 +361,7 @@ socket = "admin.sock"
 level = "{log}"
 [limits]
 drain_timeout = "20s"
+{limits}
 [[group]]
 number = 1
 name = "terminals of the test"
@@ -393,7 +400,7 @@ response_timeout = "{response_timeout}ms"
 original_horizon = "{original_horizon}ms"
 tcp_user_timeout = "1s"
 backoff_min = "20ms"
-backoff_max = "100ms"
+backoff_max = "{backoff_max}ms"
 {identity}
 "#
         )

@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use switch::{Action, ActionId, ConnId, Input, LinkId, Query, QueryId, Report, Switch};
+use switch::{Action, ActionId, ConnId, Input, LinkId, Note, Query, QueryId, Report, Switch};
 
 use super::Shell;
 use crate::net::traffic::End;
@@ -64,6 +64,11 @@ pub(crate) fn carry_out(shell: &Shell, view: &Switch, action: Action) -> Option<
             None
         }
         Action::Note(note) => {
+            if let Note::LinkReady { link, ready: true } = note
+                && let Some(link) = shell.links.borrow().get(link_place(link))
+            {
+                link.was_ready.set(true);
+            }
             notes::note(shell, view, note);
             None
         }

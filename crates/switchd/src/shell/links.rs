@@ -4,6 +4,7 @@
 //! Sign-on, echo, timeouts and matching are the core's. Randomness is here, as the core has none. Invariant: one
 //! `LinkOpened` and one `LinkClosed` for each connection, everything about it in between.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -89,11 +90,13 @@ async fn connect(link: &LinkSettings, security: &LinkSecurity) -> io::Result<Str
     }
 }
 
-/// Carries messages until the connection ends. True: the host said something, so it is worth coming back soon.
+/// Carries messages until the connection ends. True: the host said something and took requests, so it is worth coming back
+/// soon; one that refuses the sign-on is not.
 async fn converse(shell: &Rc<Shell>, number: LinkNo, link: &LinkSettings, stream: Stream) -> bool {
     let line = Rc::new(Line::default());
-    let peer = LinkPeer { peer: Peer { line: line.clone(), dialect: link.dialect }, number };
-    let place = shell.links.borrow_mut().insert(Rc::new(peer));
+    let peer =
+        Rc::new(LinkPeer { peer: Peer { line: line.clone(), dialect: link.dialect }, number, was_ready: Cell::new(false) });
+    let place = shell.links.borrow_mut().insert(peer.clone());
     let id = LinkId { index: place.0, generation: place.1 };
     shell.mailbox.push(Input::LinkOpened { link: id, number });
     tracing::info!(link = %number, name = link.name, address = link.address, "link connection open");
@@ -113,7 +116,7 @@ async fn converse(shell: &Rc<Shell>, number: LinkNo, link: &LinkSettings, stream
     shell.mailbox.push(Input::LinkClosed { link: id });
     shell.meters.link_closed(number, end);
     tracing::warn!(link = %number, name = link.name, reason = end.name(), "link connection closed");
-    heard
+    heard && peer.was_ready.get()
 }
 
 async fn carry<S: AsyncRead + AsyncWrite + Unpin>(

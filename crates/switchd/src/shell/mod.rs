@@ -78,6 +78,8 @@ pub(crate) struct LinkPeer {
     pub(crate) peer: Peer,
     /// Its link.
     pub(crate) number: LinkNo,
+    /// It took requests: the host accepted the sign-on, or none is wanted.
+    pub(crate) was_ready: Cell<bool>,
 }
 
 impl Shell {
