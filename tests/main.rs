@@ -25,6 +25,7 @@ mod resolve;
 mod restart;
 mod reversal_ignored;
 mod second_process;
+mod silent_peers;
 mod terminal_reversal;
 mod timeout_reversal;
 mod undeliverable;

@@ -10,6 +10,6 @@ pub(crate) mod wait;
 
 pub(crate) use daemon::Daemon;
 pub(crate) use host::Host;
-pub(crate) use line::{code, echo, field, repeat_of, reversal_of, sale};
+pub(crate) use line::{code, echo, field, name, repeat_of, reversal_of, sale};
 pub(crate) use site::{Options, Site, card};
 pub(crate) use wait::{PATIENCE, until, within};

@@ -9,9 +9,11 @@ use super::units::show_duration;
 /// The limits of one daemon. Times in milliseconds, sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Terminal connections at once; one more is closed before its handshake.
+    /// Terminal connections at once; one more is closed after its handshake.
     pub(crate) connections_max: usize,
-    /// Handshakes at once; further connections wait for one to end.
+    /// Connections before the end of their handshake; one more closes the one that is silent for longest, or itself.
+    pub(crate) unauthenticated_max: usize,
+    /// Handshakes at once, counted from the peer's first byte; further ones wait for one to end.
     pub(crate) handshakes_max: usize,
     /// Bytes of a message without its length; a longer one closes the connection.
     pub(crate) frame_max: usize,
@@ -19,6 +21,8 @@ pub(crate) struct Limits {
     pub(crate) write_backlog_max: usize,
     /// Events that wait for the core; more stops the reading of sockets until it has caught up.
     pub(crate) inputs_max: usize,
+    /// A new connection that says nothing for so long is closed.
+    pub(crate) first_byte_timeout_ms: u64,
     /// A TLS handshake that takes longer is given up.
     pub(crate) handshake_timeout_ms: u64,
     /// A terminal that says nothing for so long after its handshake is closed.
@@ -35,10 +39,12 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections_max: 10_000,
+            unauthenticated_max: 4_096,
             handshakes_max: 256,
             frame_max: 8 << 10,
             write_backlog_max: 256 << 10,
             inputs_max: 16_384,
+            first_byte_timeout_ms: 3_000,
             handshake_timeout_ms: 10_000,
             first_message_timeout_ms: 60_000,
             frame_timeout_ms: 10_000,
@@ -60,11 +66,13 @@ impl Limits {
         let ms = |key, default| s.duration(key, default, 10..=DAY_MS);
         Limits {
             connections_max: count("connections_max", d.connections_max, 1_000_000),
+            unauthenticated_max: count("unauthenticated_max", d.unauthenticated_max, 1_000_000),
             handshakes_max: count("handshakes_max", d.handshakes_max, 100_000),
             // A length of two bytes carries no more.
             frame_max: bytes("frame_max", d.frame_max, 65_535),
             write_backlog_max: bytes("write_backlog_max", d.write_backlog_max, 64 << 20),
             inputs_max: count("inputs_max", d.inputs_max, 10_000_000),
+            first_byte_timeout_ms: ms("first_byte_timeout", d.first_byte_timeout_ms),
             handshake_timeout_ms: ms("handshake_timeout", d.handshake_timeout_ms),
             first_message_timeout_ms: ms("first_message_timeout", d.first_message_timeout_ms),
             frame_timeout_ms: ms("frame_timeout", d.frame_timeout_ms),
@@ -79,8 +87,8 @@ impl Limits {
         if self.write_backlog_max < 2 * (self.frame_max + 2) {
             wrong.push("[limits] write_backlog_max must hold two messages of frame_max".to_owned());
         }
-        if self.handshakes_max > self.connections_max {
-            wrong.push("[limits] handshakes_max must not be above connections_max".to_owned());
+        if self.handshakes_max > self.unauthenticated_max {
+            wrong.push("[limits] handshakes_max must not be above unauthenticated_max".to_owned());
         }
         if self.frame_timeout_ms > self.idle_timeout_ms {
             let (frame, idle) = (show_duration(self.frame_timeout_ms), show_duration(self.idle_timeout_ms));
@@ -115,7 +123,7 @@ mod tests {
     #[test]
     fn contradictions_are_named() {
         check(|l| l.write_backlog_max = l.frame_max, "write_backlog_max");
-        check(|l| l.handshakes_max = l.connections_max + 1, "handshakes_max");
+        check(|l| l.handshakes_max = l.unauthenticated_max + 1, "handshakes_max");
         check(|l| l.frame_timeout_ms = l.idle_timeout_ms + 1, "frame_timeout");
     }
 }

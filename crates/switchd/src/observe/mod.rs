@@ -7,4 +7,5 @@ pub(crate) mod json;
 pub(crate) mod log;
 pub(crate) mod meters;
 pub(crate) mod notes;
+pub(crate) mod quota;
 pub(crate) mod resolve;

@@ -61,6 +61,8 @@ pub(crate) struct Engine {
     /// When the group in flight was closed.
     commit_since: Option<Instant>,
     next_tick: Instant,
+    /// What the log last said about the journal's room (M6).
+    had_reserve: bool,
     /// When a drain ends in any case.
     drain_until: Option<Instant>,
     /// A second signal came.
@@ -91,6 +93,7 @@ impl Engine {
             actions: Vec::new(),
             commit_since: None,
             next_tick: Instant::now(),
+            had_reserve: true,
             drain_until: None,
             cut: false,
         })
@@ -164,10 +167,15 @@ impl Engine {
         self.commit();
         self.carry_out();
         self.checkpoint();
+        self.say_reserve();
         if Instant::now() >= self.next_tick {
             self.next_tick = Instant::now() + TICK;
             self.tick(now.wall_ms);
             self.upkeep();
+            let count = self.shell.refusals.renew();
+            if count > 0 {
+                tracing::info!(count, "more connections refused before the end of their handshake");
+            }
         }
     }
 
@@ -229,6 +237,23 @@ impl Engine {
             && let Some(upkeep) = self.partition.take_upkeep()
         {
             self.start_commit(upkeep);
+        }
+    }
+
+    /// M6: says once that new requests are refused for want of room, and once that they are taken again.
+    fn say_reserve(&mut self) {
+        let has_reserve = self.partition.has_reserve();
+        if std::mem::replace(&mut self.had_reserve, has_reserve) == has_reserve {
+            return;
+        }
+        let dir = self.shell.settings.journal.dir.display();
+        if has_reserve {
+            tracing::warn!(%dir, "the journal has room again: new requests are taken");
+        } else {
+            tracing::error!(
+                %dir,
+                "the journal has no room: new requests get 96, what is open goes on (M6); next: make room on its disk"
+            );
         }
     }
 

@@ -16,6 +16,7 @@
 //! connection.
 
 pub(crate) mod dispatch;
+pub(crate) mod door;
 pub(crate) mod engine;
 pub(crate) mod links;
 pub(crate) mod mailbox;
@@ -34,6 +35,7 @@ use tokio::sync::Notify;
 use crate::config::Settings;
 use crate::net::traffic::{End, Line};
 use crate::observe::meters::Meters;
+use crate::observe::quota::Quota;
 use crate::observe::resolve::Orders;
 use mailbox::Mailbox;
 use table::Table;
@@ -55,6 +57,8 @@ pub(crate) struct Shell {
     pub(crate) meters: Meters,
     /// Operators' decisions on their way.
     pub(crate) orders: Orders,
+    /// Log lines about connections that were refused before anybody knew whose they were.
+    pub(crate) refusals: Quota,
     /// No new terminals.
     accepting: Cell<bool>,
     /// No new connections at all.
@@ -93,6 +97,7 @@ impl Shell {
             wire: Wire::default(),
             meters,
             orders: Orders::default(),
+            refusals: Quota::new(),
             accepting: Cell::new(true),
             closing: Cell::new(false),
             changed: Notify::new(),

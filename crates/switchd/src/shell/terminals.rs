@@ -5,6 +5,7 @@
 //! Invariant: what reaches the core was allowed by the certificate of its connection.
 
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,12 +15,12 @@ use std::time::Duration;
 use iso8583::{Fields, ResponseCode, TerminalId};
 use switch::{ActionId, ConnId, Input, Report, refusal};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::door::{Door, Place};
 use super::wire::Unreadable;
 use super::{Peer, Shell};
 use crate::config::registry::Entry;
@@ -31,8 +32,7 @@ use crate::tls::Identity;
 
 /// Takes connections until the shell accepts no more.
 pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, acceptor: TlsAcceptor) {
-    let limits = &shell.settings.limits;
-    let handshakes = Arc::new(Semaphore::new(limits.handshakes_max));
+    let door = Rc::new(Door::new(&shell.settings.limits));
     let open = Rc::new(Cell::new(0_usize));
     loop {
         let accepted = tokio::select! {
@@ -48,20 +48,30 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, acceptor: Tl
                 continue;
             }
         };
-        if open.get() >= limits.connections_max {
-            shell.meters.refused("connections_max");
+        let Some(place) = door.enter() else {
+            refused(&shell, "unauthenticated_max", address, None);
             continue;
-        }
-        let counted = Counted::new(&open);
-        let (shell, acceptor, handshakes) = (shell.clone(), acceptor.clone(), handshakes.clone());
+        };
+        let (shell, acceptor, open) = (shell.clone(), acceptor.clone(), open.clone());
         spawn_local(async move {
-            let Ok(permit) = handshakes.acquire_owned().await else { return };
-            if let Some((stream, entry)) = welcome(&shell, &acceptor, stream, address).await {
-                drop(permit);
-                converse(&shell, stream, entry, address).await;
+            let Some((stream, entry)) = welcome(&shell, &acceptor, place, stream, address).await else { return };
+            if open.get() >= shell.settings.limits.connections_max {
+                refused(&shell, "connections_max", address, None);
+                return;
             }
+            let counted = Counted::new(&open);
+            converse(&shell, stream, entry, address).await;
             drop(counted);
         });
+    }
+}
+
+/// Counts a connection that is refused before its first message; a few a second get a line, the others are counted.
+fn refused(shell: &Shell, reason: &'static str, address: SocketAddr, error: Option<&io::Error>) {
+    shell.meters.refused(reason);
+    if shell.refusals.take() {
+        let error = error.map(tracing::field::display);
+        tracing::info!(%address, reason, error, "terminal connection refused");
     }
 }
 
@@ -87,6 +97,7 @@ type Stream = TlsStream<Counting<TcpStream>>;
 async fn welcome(
     shell: &Shell,
     acceptor: &TlsAcceptor,
+    place: Place,
     stream: TcpStream,
     address: SocketAddr,
 ) -> Option<(Stream, Arc<Entry>)> {
@@ -95,20 +106,24 @@ async fn welcome(
         tracing::debug!(%address, %error, "cannot set the options of a socket");
         return None;
     }
+    if let Err(reason) = place.first_byte(&stream).await {
+        refused(shell, reason, address, None);
+        return None;
+    }
+    let slot = place.slot().await;
     let patience = Duration::from_millis(shell.settings.limits.handshake_timeout_ms);
     let stream = match timeout(patience, acceptor.accept(Counting::new(stream))).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            shell.meters.refused("handshake");
-            tracing::info!(%address, %error, "TLS handshake refused");
+            refused(shell, "handshake", address, Some(&error));
             return None;
         }
         Err(_) => {
-            shell.meters.refused("handshake_timeout");
-            tracing::info!(%address, "TLS handshake not done in time");
+            refused(shell, "handshake_timeout", address, None);
             return None;
         }
     };
+    drop((slot, place));
     let (_, session) = stream.get_ref();
     let identity = session.peer_certificates().and_then(|chain| chain.first()).map(Identity::of);
     let identity = identity.expect("the verifier refuses handshakes without a certificate");
@@ -145,12 +160,29 @@ async fn converse(shell: &Rc<Shell>, stream: Stream, entry: Arc<Entry>, address:
             idle: Some(Duration::from_millis(limits.idle_timeout_ms)),
         },
     };
-    let mut terminal = Terminal { shell, peer, conn, entry, address };
+    let mut terminal = Terminal { shell, peer, conn, entry, address, named: Cell::new(None) };
     let end = traffic::run(traffic, &mut terminal).await;
     shell.terminals.borrow_mut().remove(place);
     shell.mailbox.push(Input::TerminalClosed { conn });
     shell.meters.terminal_closed(end);
-    tracing::debug!(%address, reason = end.name(), "terminal connection closed");
+    closed(end, address, terminal.named.get());
+}
+
+/// Says why a connection ended: aloud when a merchant would ask.
+fn closed(end: End, address: SocketAddr, named: Option<TerminalId>) {
+    let (reason, terminal) = (end.name(), named.map(tracing::field::display));
+    match end {
+        End::NoFirstMessage | End::SlowFrame | End::TooLong { .. } | End::Unreadable | End::Backlog => {
+            tracing::info!(%address, terminal, reason, "terminal connection closed by the switch");
+        }
+        End::PeerClosed
+        | End::Broken(_)
+        | End::Idle
+        | End::Withdrawn
+        | End::Unresponsive
+        | End::Unacknowledged
+        | End::Stopping => tracing::debug!(%address, terminal, reason, "terminal connection closed"),
+    }
 }
 
 /// What a terminal's messages are handled with.
@@ -160,6 +192,8 @@ struct Terminal<'s> {
     conn: ConnId,
     entry: Arc<Entry>,
     address: SocketAddr,
+    /// Who spoke last, of those that may.
+    named: Cell<Option<TerminalId>>,
 }
 
 impl Handler for Terminal<'_> {
@@ -197,7 +231,8 @@ impl Terminal<'_> {
                 self.refuse(&message, ResponseCode::INVALID_MERCHANT)
             }
             Some(Err(())) => self.refuse(&message, ResponseCode::FORMAT_ERROR),
-            Some(Ok(_)) | None => {
+            named @ (Some(Ok(_)) | None) => {
+                self.named.set(named.and_then(Result::ok).or(self.named.get()));
                 let input = Input::Terminal { conn: self.conn, group: self.entry.group, message, card: None };
                 self.shell.mailbox.push(input);
                 Ok(())
