@@ -48,17 +48,16 @@ pub(crate) fn note(shell: &Shell, view: &Switch, note: Note) {
 }
 
 fn state_changed(view: &Switch, rrn: Rrn, state: StateKind) {
-    let card = card(view, Some(rrn));
-    match state {
-        StateKind::NeedsOperator => tracing::warn!(%rrn, card, state = state.name(), "movement"),
-        StateKind::AwaitingIssuer
-        | StateKind::AwaitingDelivery
-        | StateKind::AwaitingConfirmation
-        | StateKind::AwaitingReversalAck
-        | StateKind::Declined
-        | StateKind::Confirmed
-        | StateKind::Unwound
-        | StateKind::Resolved => tracing::debug!(%rrn, card, state = state.name(), "movement"),
+    let person = state == StateKind::NeedsOperator;
+    // Several times for each transaction: the card is not formatted for a line that nobody writes.
+    if !person && !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let (card, state) = (card(view, Some(rrn)), state.name());
+    if person {
+        tracing::warn!(%rrn, card, state, "movement");
+    } else {
+        tracing::debug!(%rrn, card, state, "movement");
     }
 }
 
