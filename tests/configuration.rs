@@ -65,8 +65,28 @@ async fn t1_a_response_timeout_that_is_not_shorter_than_the_terminals_own_is_ref
 #[tokio::test]
 async fn a_certificate_or_key_that_is_not_there_is_refused() {
     check(|text| text.replace("tls/server.pem", "tls/nobody.pem"), &["nobody.pem"]).await;
-    check(|text| text.replace("keys/journal.keys", "keys/nobody.keys"), &["nobody.keys"]).await;
+    check(|text| text.replace("keys/journal.keys", "keys/nobody.keys"), &["[journal] keys", "nobody.keys", "next:"]).await;
     check(|text| text.replace("registry = \"terminals.toml\"", "registry = \"nobody.toml\""), &["nobody.toml"]).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_named_once_with_what_to_do() {
+    let dir = initialised(1).await;
+    let output = serve(dir.path(), |text| text.replace("keys/journal.keys", "keys/nobody.keys")).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.matches("nobody.keys").count(), 1, "{said}");
+    let output = switchd([Path::new("serve"), Path::new("--config"), &dir.path().join("nobody.toml")]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(10), "{said}");
+    assert!(said.matches("nobody.toml").count() == 1 && said.contains("next:"), "{said}");
+}
+
+#[tokio::test]
+async fn sizes_of_the_journal_that_do_not_fit_are_judged_with_the_rest() {
+    let change = |text: String| {
+        text.replace("group_size_max = \"256KiB\"", "group_size_max = \"1MiB\"").replace("[log]\n", "[log]\nformatt = 1\n")
+    };
+    check(change, &["segment_size (1MiB) must be at least 512B longer than group_size_max (1MiB)", "formatt"]).await;
 }
 
 #[tokio::test]
@@ -75,6 +95,7 @@ async fn an_address_that_is_taken_has_a_code_of_its_own() {
     let output = serve_taken(dir.path()).await;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(11), "{said}");
+    assert!(said.contains("[listen]") && said.contains("next:"), "{said}");
 }
 
 /// With a right configuration the same taken address is found out.

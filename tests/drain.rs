@@ -1,6 +1,7 @@
 //! SIGTERM drains: what is in flight is answered, new work gets 96, and the process ends with 0 (M7).
 
 use counterparts::faults::{Fault, Side};
+use rustix::process::Signal;
 
 use crate::support::line::Line;
 use crate::support::site::PAN;
@@ -75,4 +76,16 @@ async fn a_second_signal_ends_the_drain_with_its_own_code_and_the_next_start_tak
     let tx = site.reaches(&request, "unwound").await;
     assert_eq!(tx.cause.as_deref(), Some("T2"), "the end of the drain cut the link");
     assert_eq!(site.issuer_net(), 0);
+}
+
+#[tokio::test]
+async fn a_signal_that_others_take_for_a_reload_is_named_and_does_not_kill() {
+    let mut site = Site::open(Options { log: "info", ..Options::default() }).await;
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        site.daemon.signal(signal);
+        let said = |line: &str| line.contains("WARN") && line.contains(name) && line.contains("restart");
+        until(name, async || site.daemon.log().lines().any(said).then_some(())).await;
+    }
+    assert_eq!(code(&site.line(1).await.ask(&sale(1, 1, PAN, 100)).await), "00");
+    site.daemon.stop().await;
 }

@@ -182,9 +182,14 @@ impl Daemon {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Any signal.
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).expect("a process id fits");
         let pid = Pid::from_raw(id).expect("a process id is above 0");
-        kill_process(pid, Signal::TERM).expect("the daemon is ours");
+        kill_process(pid, signal).expect("the daemon is ours");
     }
 
     /// Waits until it ends by itself.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use partition::{Keys, OpenError, Opened, Options, Partition};
+use partition::{KeyError, Keys, OpenError, Opened, Options, Partition};
 use rustls::ServerConfig;
 use switch::LinkNo;
 use tokio::net::{TcpListener, TcpSocket};
@@ -46,8 +46,7 @@ pub(crate) fn prepare(file: &Path) -> Result<Prepared, Problems> {
     let settings = config::load(file)?;
     let mut problems = Vec::new();
     let mut wrong = |text: String| problems.push(Problem { file: file.to_owned(), line: None, text });
-    let keys =
-        Keys::read(&settings.journal.keys).map_err(|error| wrong(format!("{}: {error}", settings.journal.keys.display())));
+    let keys = Keys::read(&settings.journal.keys).map_err(|error| wrong(wrong_keys(&error)));
     let terminals = tls::server(&settings.listen).map_err(|error| wrong(error.to_string()));
     let mut links = BTreeMap::new();
     for (number, link) in &settings.links {
@@ -61,6 +60,16 @@ pub(crate) fn prepare(file: &Path) -> Result<Prepared, Problems> {
     match (keys, terminals) {
         (Ok(keys), Ok(terminals)) if problems.is_empty() => Ok(Prepared { settings, keys, terminals, links }),
         (Ok(_) | Err(()), Ok(_) | Err(())) => Err(Problems(problems)),
+    }
+}
+
+/// What is wrong with the key file, and what to do.
+fn wrong_keys(error: &KeyError) -> String {
+    match error {
+        KeyError::Io { .. } => format!(
+            "[journal] keys: {error}; next: put this journal's own key file there; for a first start `switchd init` makes one"
+        ),
+        KeyError::Exposed { .. } | KeyError::Line { .. } | KeyError::Missing { .. } => format!("[journal] keys: {error}"),
     }
 }
 
@@ -174,7 +183,7 @@ fn bind_terminals(address: SocketAddr) -> Result<TcpListener, Failure> {
         socket.bind(address)?;
         socket.listen(1024)
     };
-    bind().with_context(|| format!("cannot bind {address} for terminals")).map_err(|error| Failure::new(Exit::Bind, error))
+    bind().map_err(|error| cannot_bind(address, "terminals", "[listen]", &error))
 }
 
 fn bind_metrics(address: SocketAddr) -> Result<StdTcpListener, Failure> {
@@ -183,7 +192,13 @@ fn bind_metrics(address: SocketAddr) -> Result<StdTcpListener, Failure> {
         listener.set_nonblocking(true)?;
         std::io::Result::Ok(listener)
     };
-    bind().with_context(|| format!("cannot bind {address} for metrics")).map_err(|error| Failure::new(Exit::Bind, error))
+    bind().map_err(|error| cannot_bind(address, "metrics", "[metrics]", &error))
+}
+
+/// An address that is taken or not allowed, and what to do.
+fn cannot_bind(address: SocketAddr, purpose: &str, section: &str, error: &std::io::Error) -> Failure {
+    let next = format!("next: stop what listens there, or change the address in {section}");
+    Failure::new(Exit::Bind, anyhow!("cannot bind {address} for {purpose}: {error}; {next}"))
 }
 
 /// Removes files by which others find this process.
@@ -216,7 +231,8 @@ fn announce(settings: &Settings, terminals: &TcpListener, metrics: &StdTcpListen
         .map_err(|error| Failure::new(Exit::Failed, error))
 }
 
-/// SIGTERM and SIGINT drain; the second one ends the drain.
+/// SIGTERM and SIGINT drain; the second one ends the drain. Signals that others take for a reload, or for nothing, must not
+/// kill.
 fn watch_signals(engine: &Sender) -> std::io::Result<()> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind)?;
@@ -224,6 +240,18 @@ fn watch_signals(engine: &Sender) -> std::io::Result<()> {
         spawn_local(async move {
             while signals.recv().await.is_some() {
                 let _ = engine.send(Event::Stop);
+            }
+        });
+    }
+    for (kind, name) in [
+        (SignalKind::hangup(), "SIGHUP"),
+        (SignalKind::user_defined1(), "SIGUSR1"),
+        (SignalKind::user_defined2(), "SIGUSR2"),
+    ] {
+        let mut signals = signal(kind)?;
+        spawn_local(async move {
+            while signals.recv().await.is_some() {
+                tracing::warn!(signal = name, "ignored: nothing is read again while it runs; next: restart for a change");
             }
         });
     }

@@ -1,5 +1,6 @@
 //! `switchd decode`: a message field by field. The only place that can show one in clear, and only what its user typed.
 
+use anyhow::Context;
 use clap::Args;
 use iso8583::display::{self, Secrets};
 use iso8583::{Dialect, Fields, Layout};
@@ -17,7 +18,7 @@ pub(crate) struct DecodeArgs {
     /// Show secrets as well: card number, track, PIN block.
     #[arg(long)]
     clear: bool,
-    /// The message in hex, without its length; spaces are ignored.
+    /// The message in hex, without its length; spaces are ignored. - reads it from standard input.
     #[arg(required = true, value_name = "HEX")]
     hex: Vec<String>,
 }
@@ -29,7 +30,11 @@ fn dialect(name: &str) -> Result<&'static Dialect, String> {
 
 /// Prints the message, or the field, the offset and what was expected.
 pub(crate) fn run(args: &DecodeArgs) -> Result<Exit, Failure> {
-    let bytes = unhex(&args.hex.concat())?;
+    let bytes = if args.hex == ["-"] {
+        unhex(&std::io::read_to_string(std::io::stdin()).context("standard input")?)?
+    } else {
+        unhex(&args.hex.concat())?
+    };
     let secrets = if args.clear { Secrets::Clear } else { Secrets::Masked };
     let mut layout = Layout::new();
     let message = args.dialect.parse(&bytes, &mut layout).map_err(anyhow::Error::from)?;

@@ -12,6 +12,7 @@ pub(crate) mod units;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -169,8 +170,27 @@ fn from_text(file: &Path, text: &str) -> Result<Settings, Problems> {
 /// The text of a file, or the problem that it cannot be read.
 fn read_file(file: &Path) -> Result<String, Problems> {
     fs::read_to_string(file).map_err(|error| {
-        Problems(vec![Problem { file: file.to_owned(), line: None, text: format!("cannot be read: {error}") }])
+        let next = match error.kind() {
+            io::ErrorKind::NotFound => "check the path; `switchd init DIR` makes a first configuration",
+            _ => "check its permissions",
+        };
+        let text = format!("cannot be read: {error}; next: {next}");
+        Problems(vec![Problem { file: file.to_owned(), line: None, text }])
     })
+}
+
+/// The address of the first link that a configuration names, without a check of the rest.
+#[cfg(feature = "counterparts")]
+pub(crate) fn first_link_address(file: &Path) -> Result<Option<String>, Problems> {
+    let text = read_file(file)?;
+    let source = Source::new(file, &text);
+    let table = source.parse();
+    let root = Section::root(&source, &table);
+    let links = root.sections("link");
+    let address = links.first().and_then(|link| link.text("address")).map(str::to_owned);
+    drop((links, root));
+    let problems = source.finish();
+    if problems.is_empty() { Ok(address) } else { Err(Problems(problems)) }
 }
 
 /// The admin socket that a configuration names, without a check of the rest: `switchd doubt` and `switchd tx` work with
