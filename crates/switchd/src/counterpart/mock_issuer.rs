@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure;
+use crate::config;
 use crate::exit::{Exit, Failure};
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -36,7 +37,7 @@ const DEFAULT_BALANCE: u64 = 1_000_000;
 
 #[derive(Debug, Args)]
 pub(crate) struct MockIssuerCli {
-    /// A directory of `switchd init`: its certificate for the mock issuer is used.
+    /// A directory of `switchd init`: its certificate for the mock issuer is used, and the address of its first link.
     #[arg(long, value_name = "DIR", required_unless_present_any = ["plain", "certificate"], conflicts_with_all = ["plain", "certificate"])]
     dir: Option<PathBuf>,
     /// No TLS.
@@ -51,9 +52,9 @@ pub(crate) struct MockIssuerCli {
     /// Who signs the switch, PEM.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     authority: Option<PathBuf>,
-    /// Where links connect; port 0 for any.
-    #[arg(long, default_value = "127.0.0.1:8590")]
-    address: SocketAddr,
+    /// Where links connect; port 0 for any. With --dir what its configuration says, else 127.0.0.1:8590.
+    #[arg(long)]
+    address: Option<SocketAddr>,
     /// Where HTTP control listens; port 0 for any.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8591")]
     control_address: SocketAddr,
@@ -130,13 +131,24 @@ fn arguments(args: &MockIssuerCli) -> anyhow::Result<MockIssuerArgs> {
         settings.unknown_original_code = code;
     }
     Ok(MockIssuerArgs {
-        address: args.address,
+        address: address(args)?,
         control_address: args.control_address,
         tls: identity(args),
         dialect: args.dialect.clone(),
         settings,
         faults: file.fault,
         seed: args.seed,
+    })
+}
+
+/// Where links look for it: the switch that was made by the same `init` must find it.
+fn address(args: &MockIssuerCli) -> anyhow::Result<SocketAddr> {
+    let usual = SocketAddr::from(([127, 0, 0, 1], 8590));
+    let file = args.dir.as_ref().map(|dir| dir.join("switchd.toml")).filter(|file| file.exists());
+    let (None, Some(file)) = (args.address, file) else { return Ok(args.address.unwrap_or(usual)) };
+    let Some(named) = config::first_link_address(&file)? else { return Ok(usual) };
+    named.parse().map_err(|_| {
+        anyhow!("{}: the first link leads to {named}, which is no IP address; next: say --address", file.display())
     })
 }
 
@@ -177,4 +189,38 @@ fn announce(args: &MockIssuerCli, issuer: &MockIssuer) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: MockIssuerCli,
+    }
+
+    #[track_caller]
+    fn check(arguments: &[&str], listens: &str) {
+        let args = Command::parse_from([&["mock-issuer"], arguments].concat()).args;
+        let found = address(&args).map_or_else(|error| error.to_string(), |address| address.to_string());
+        assert!(found.contains(listens), "{arguments:?}: {found}");
+    }
+
+    #[test]
+    fn it_listens_where_the_links_of_its_directory_lead() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().to_str().expect("the path is text");
+        check(&["--plain"], "127.0.0.1:8590");
+        check(&["--dir", path], "127.0.0.1:8590");
+        let link =
+            |address: &str| fs::write(dir.path().join("switchd.toml"), format!("[[link]]\naddress = \"{address}\"\n"));
+        link("127.0.0.1:18590").expect("the directory is ours");
+        check(&["--dir", path], "127.0.0.1:18590");
+        check(&["--dir", path, "--address", "127.0.0.1:7"], "127.0.0.1:7");
+        link("issuer.example:8590").expect("the directory is ours");
+        check(&["--dir", path], "next: say --address");
+    }
 }
