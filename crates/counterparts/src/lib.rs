@@ -17,3 +17,4 @@ pub mod scenario;
 pub mod seeded;
 pub mod terminal;
 mod text;
+pub mod wire_faults;

@@ -1,4 +1,5 @@
-//! Sockets around the pure modules: a mock issuer, terminals, load, and a small HTTP client.
+//! Sockets around the pure modules: a mock issuer, terminals, load, a faulty proxy, and a small
+//! HTTP client.
 //!
 //! Works on a current-thread runtime; tasks are spawned on the runtime that the caller is in.
 //! Decides nothing about money. Invariant: nothing here connects or binds anywhere but to the
@@ -10,6 +11,7 @@ mod error;
 pub mod http;
 pub mod issuer;
 pub mod load;
+pub mod proxy;
 pub mod terminal;
 #[cfg(test)]
 mod tests;

@@ -13,12 +13,14 @@ use tokio::net::TcpStream;
 use super::connection::{Connection, Socket};
 use super::issuer::{ConnectionLine, MockIssuer, MockIssuerArgs};
 use super::load::{Load, LoadArgs, final_sale};
+use super::proxy::{FaultyProxy, ProxyArgs};
 use super::terminal::{Route, TerminalArgs, TerminalClient, Vanish, VanishPoint, read_journal};
 use super::tls::Identity;
 use super::{NetError, http};
 use crate::faults::{Approval, Fault, Match, MtiClass, Rule, Side};
 use crate::issuer::{AccountSettings, MovementLine, Report, Settings};
 use crate::terminal::{self, Asked, Belief, Outcome, Presented, Refused, newest};
+use crate::wire_faults::{Direction, WireFault, WireRule};
 
 const CARD: &str = "4000001234567899";
 const SECOND: Duration = Duration::from_secs(1);
@@ -585,5 +587,64 @@ fn a_scenario_is_put_in_force_from_the_start_or_over_http() {
         assert!(refused.to_string().contains("has version 7"), "{refused}");
         let refused = http::put_text(control, "/scenario", r#"{"version": 1, "name": "n", "x": 1}"#).await.unwrap_err();
         assert!(refused.to_string().contains("unknown field `x`"), "{refused}");
+    });
+}
+
+#[test]
+fn tls_passes_through_a_proxy_that_cuts_either_leg() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        let proxy = FaultyProxy::start(ProxyArgs::new(issuer.address())).await.unwrap();
+        let mut terminal = TerminalClient::open(files.terminal(proxy.address(), "TERM0001")).unwrap();
+        assert!(terminal.sale(&card(), 100).await.unwrap().is_approved());
+        // Of a lost request nothing stands because nothing moved, of a lost answer because it is
+        // given back.
+        let faults = [WireFault::Cut, WireFault::Reset, WireFault::Halve(10)];
+        for (direction, moved) in [(Direction::ToServer, 0), (Direction::ToClient, 1)] {
+            for fault in faults {
+                let before = issuer.movements().len();
+                proxy.next(direction, fault);
+                let sale = terminal.sale(&card(), 200).await.unwrap();
+                assert_eq!(sale.outcome, Outcome::Unknown, "{direction:?} {fault:?}");
+                assert_eq!(issuer.movements().len() - before, moved, "{direction:?} {fault:?}");
+                terminal.clear_pending(5 * SECOND).await.unwrap().unwrap();
+            }
+        }
+        let standing: Vec<_> = nets(&issuer).into_iter().map(|(_, net)| net).collect();
+        assert_eq!(standing, [100, 0, 0, 0]);
+        assert_eq!(proxy.counts().resets, 2);
+        proxy.stop().await;
+    });
+}
+
+#[test]
+fn a_load_through_a_proxy_with_seeded_faults_ends_with_every_sale_known() {
+    run(async {
+        let files = Files::new();
+        let issuer = files.issuer().await;
+        let rules = [WireFault::Cut, WireFault::Reset, WireFault::Halve(7), WireFault::DelayMs(20)];
+        let rules = rules.map(|fault| WireRule::new(fault).at_rate(0.01)).to_vec();
+        let args = ProxyArgs { rules, seed: 5, ..ProxyArgs::new(issuer.address()) };
+        let proxy = FaultyProxy::start(args).await.unwrap();
+        let terminals = (0..4).map(|n| files.terminal(proxy.address(), &format!("TERM{n:04}")));
+        let load = Load::start(LoadArgs {
+            terminals: terminals.collect(),
+            cards: vec![card()],
+            amounts: 1..=500,
+            pause: Duration::ZERO,
+            sales_max: Some(600),
+            duration: None,
+            come_back_within: 10 * SECOND,
+            seed: 3,
+        })
+        .unwrap();
+        let loaded = load.finish().await.unwrap();
+        assert!(loaded.not_cleared.is_empty(), "{:?}", loaded.not_cleared);
+        let counts = proxy.counts();
+        assert!(counts.cuts > 0 && counts.resets > 0 && counts.halves > 0 && counts.delays > 0, "{counts:?}");
+        let believed: i64 =
+            loaded.terminals.iter().flat_map(|terminal| terminal.journal().beliefs).map(|belief| belief.net()).sum();
+        assert_eq!(issuer.report().ledger.paid, believed);
     });
 }
