@@ -112,13 +112,16 @@ pub(crate) struct Order {
     /// Why.
     pub(crate) why: String,
     /// Who waits; may be gone, which changes nothing.
-    pub(crate) reply: oneshot::Sender<Result<MovementJson, Refusal>>,
+    pub(crate) reply: Reply,
 }
+
+/// Takes the movement after the decision, or why it was not taken.
+type Reply = oneshot::Sender<Result<MovementJson, Refusal>>;
 
 /// Orders that the core has not answered.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
-    open: RefCell<BTreeMap<AskId, (Rrn, oneshot::Sender<Result<MovementJson, Refusal>>)>>,
+    open: RefCell<BTreeMap<AskId, (Rrn, Reply)>>,
     given: Cell<u64>,
 }
 
