@@ -254,6 +254,8 @@ fn t8_every_report_of_an_answer() {
         // Meanwhile given again, reversed, or confirmed: this report is of the past.
         for (then, state) in [
             ("repeat 1 1000 conn 2 > withdraw; terminal 0210 00", StateKind::AwaitingConfirmation),
+            ("report silent\nrepeat 1 1000 conn 2 > withdraw; terminal 0210 00", StateKind::AwaitingDelivery),
+            ("report silent\nrepeat 1 1000 > terminal 0210 00", StateKind::AwaitingDelivery),
             ("reverse 1 1000 > withdraw; issuer 0420 1000 4000; terminal 0410 00", StateKind::AwaitingReversalAck),
             ("reverse 1 900 > withdraw; terminal 0410 64", StateKind::NeedsOperator),
             ("complete 1 00 > withdraw; terminal 0212 00", StateKind::Confirmed),
