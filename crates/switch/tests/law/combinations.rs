@@ -268,3 +268,41 @@ fn t8_every_report_of_an_answer() {
         }
     }
 }
+
+/// D1, D2, D3: a repeat in every state × what repeats mean in the group × whether the margin has passed.
+#[test]
+fn d1_d2_d3_every_repeat_in_every_state() {
+    for (name, script) in EARLIER {
+        for on_repeat in [OnRepeat::Replay, OnRepeat::Unwind] {
+            for (pass_ms, past_margin) in [(0, false), (1_999, false), (2_000, true)] {
+                let profile = |group: &mut Group| {
+                    group.on_repeat = on_repeat;
+                    group.redeliver_grace_ms = 500_000;
+                };
+                let mut world = world(profile, script);
+                world.run_free(&format!("pass {pass_ms}"));
+                let requests = world.requests().len();
+                let sent = world.step("repeat 1 1000 conn 2");
+                let unwinds = on_repeat == OnRepeat::Unwind && past_margin;
+                let state = state_of(name);
+                let code = match state {
+                    StateKind::AwaitingIssuer => None,
+                    StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation if unwinds => Some("68"),
+                    StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation | StateKind::Confirmed => Some("00"),
+                    StateKind::Declined => Some("51"),
+                    StateKind::AwaitingReversalAck | StateKind::NeedsOperator | StateKind::Unwound | StateKind::Resolved => {
+                        Some("68")
+                    }
+                };
+                let what = format!("{name}, {on_repeat:?}, after {pass_ms}: {sent:?}");
+                let told = code.map(|code| format!("terminal 0210 {code}"));
+                let answers: Vec<&String> = sent.iter().filter(|sent| sent.starts_with("terminal")).collect();
+                assert_eq!(answers, told.iter().collect::<Vec<_>>(), "{what}");
+                assert_eq!(world.requests().len(), requests, "M5: {what}");
+                let live = matches!(state, StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation);
+                let undone = unwinds && live;
+                assert_eq!(sent.iter().any(|sent| sent == "issuer 0420 1000 4013"), undone, "{what}");
+            }
+        }
+    }
+}
