@@ -20,6 +20,8 @@ enum Decision {
     Confirm,
     /// 00 again.
     Again,
+    /// 00 and an exception: a person has decided without knowing this.
+    AfterOperator,
     /// 68 and an exception: the goods may have left.
     TooLate,
     /// An obligation, then 00: as D8.
@@ -56,7 +58,7 @@ const COMPLETIONS: &[Row] = &[
     Row { state: &[S::NeedsOperator], completed: &[false], delivery_doubtful: &[false], then: Decision::Again },
     Row { state: &[S::AwaitingReversalAck, S::Unwound, S::Declined], completed: &[true], delivery_doubtful: ANY, then: Decision::TooLate },
     Row { state: &[S::AwaitingReversalAck, S::Unwound, S::Declined], completed: &[false], delivery_doubtful: ANY, then: Decision::Again },
-    Row { state: &[S::Resolved], completed: ANY, delivery_doubtful: ANY, then: Decision::Again },
+    Row { state: &[S::Resolved], completed: ANY, delivery_doubtful: ANY, then: Decision::AfterOperator },
 ];
 
 fn matches(row: &Row, state: StateKind, completed: bool, doubtful: bool) -> bool {
@@ -94,6 +96,10 @@ impl Switch {
                 ResponseCode::APPROVED
             }
             Decision::Again => ResponseCode::APPROVED,
+            Decision::AfterOperator => {
+                self.movement_exception(now, id, Rule::C2, out);
+                ResponseCode::APPROVED
+            }
             Decision::Undo => {
                 self.stop_waiting(id);
                 self.oblige(now, id, Rule::C2, Reason::CustomerCancel, out);

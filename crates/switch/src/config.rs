@@ -27,7 +27,7 @@ pub struct Config {
     pub dedup_keys: usize,
     /// How long a tombstone refuses its original (D11): 24 h.
     pub tombstone_life_ms: u64,
-    /// How far back a reversal looks for its original (section 6): 3 days.
+    /// How far back a reversal looks for its original (section 6): 5 days, which hold 3 business days whatever the weekend.
     pub reversal_lookback_ms: u64,
     /// The rules for movements whose group or link a newer configuration no longer names.
     pub fallback: (Group, Link),
@@ -166,7 +166,7 @@ impl Default for Config {
             routes: Vec::new(),
             dedup_keys: 100_000,
             tombstone_life_ms: 24 * 3_600_000,
-            reversal_lookback_ms: 3 * 24 * 3_600_000,
+            reversal_lookback_ms: 5 * 24 * 3_600_000,
             fallback: (Group::default(), Link::default()),
         }
     }

@@ -95,6 +95,16 @@ impl Switch {
         self.settle(id, out);
     }
 
+    /// A message proves that the terminal holds the approval, whatever became of the write: no grace runs any more.
+    pub(crate) fn seen_by_terminal(&mut self, now: Now, id: MovementId, out: &mut Output) {
+        if self.movement(id).is_some_and(|movement| movement.state == StateKind::AwaitingDelivery) {
+            self.withdraw(id, out);
+            self.clear_timer(id);
+            self.write(now, Record::Delivery { id, evidence: Evidence::Seen }, out);
+            self.await_confirmation(now, id, 0);
+        }
+    }
+
     pub(crate) fn leave_to_operator(&mut self, now: Now, id: MovementId, rule: Rule, out: &mut Output) {
         self.withdraw(id, out);
         self.clear_timer(id);

@@ -239,9 +239,7 @@ impl Switch {
             }
             (Decision::Conflict, Some(id)) => {
                 let Key { terminal, stan, .. } = request.key;
-                let contested = self.movement(id).filter(|movement| movement.contested).map(|movement| movement.last_record);
-                // One entry for a person is enough, however often the terminal tries.
-                let after = contested.unwrap_or_else(|| self.exception(now, Rule::D4, terminal, stan, Some(id), out));
+                let after = self.exception(now, Rule::D4, terminal, stan, Some(id), out);
                 self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, after, out);
             }
             (Decision::Attach, Some(id)) => {
@@ -333,6 +331,9 @@ impl Switch {
 
     /// A transaction that was not there before. What it says of the terminal's earlier ones comes first (T10, D5, D6, C1).
     fn new_movement(&mut self, now: Now, request: MoneyRequest, arrival: Arrival, out: &mut Output) {
+        if self.of_key(request.key).next().is_some() {
+            self.note(Note::Decided { rule: "STAN reuse", rrn: None }, out);
+        }
         if let Err(flagged) = self.judge_earlier(now, &request, &arrival, out) {
             self.refused.remember(
                 request.key,
@@ -439,7 +440,8 @@ impl Switch {
         self.note(answered(now, arrival, code, None), out);
     }
 
-    /// A durable entry for a person, with its alarm.
+    /// A durable entry for a person, with its alarm. One of a movement and rule is enough, however often the
+    /// reason for it comes again.
     pub(crate) fn exception(
         &mut self,
         now: Now,
@@ -449,6 +451,10 @@ impl Switch {
         id: Option<MovementId>,
         out: &mut Output,
     ) -> Lsn {
+        let known = id.filter(|id| self.state.exception_of.contains_key(&(*id, rule))).and_then(|id| self.movement(id));
+        if let Some(movement) = known {
+            return movement.last_record;
+        }
         let lsn = self.write(now, Record::Exception { rule, terminal, stan, id }, out);
         let rrn = id.and_then(|id| self.movement(id)).map(|movement| movement.rrn);
         self.note(Note::Exception { rule: rule.name(), rrn }, out);

@@ -128,6 +128,8 @@ pub(crate) struct State {
     pub(crate) movements: BTreeMap<MovementId, Movement>,
     pub(crate) tombstones: BTreeMap<(TerminalId, Stan), Tombstone>,
     pub(crate) exceptions: BTreeMap<Lsn, Exception>,
+    /// The open exception of a movement and rule: one is enough for a person.
+    pub(crate) exception_of: BTreeMap<(MovementId, Rule), Lsn>,
     last_stan: BTreeMap<LinkNo, u32>,
     last_reversal_stan: BTreeMap<IssuerNo, u32>,
     /// Whether memory ever let a movement go: then the journal knows more than memory does.
@@ -165,6 +167,7 @@ impl State {
             movements: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             exceptions: BTreeMap::new(),
+            exception_of: BTreeMap::new(),
             last_stan: BTreeMap::new(),
             last_reversal_stan: BTreeMap::new(),
             let_go: false,
@@ -209,7 +212,7 @@ impl State {
                 self.last_stan.insert(*link, stan.get());
             }
             Record::Exception { rule, terminal, stan, id } => {
-                self.exceptions.insert(lsn, Exception { rule: *rule, terminal: *terminal, stan: *stan, id: *id, wall_ms });
+                self.except(lsn, Exception { rule: *rule, terminal: *terminal, stan: *stan, id: *id, wall_ms });
                 if let Some(id) = id {
                     self.change(*id, lsn, wall_ms, |movement| match (rule, &mut movement.obligation) {
                         (Rule::D4, _) => movement.contested = true,
@@ -325,7 +328,9 @@ impl State {
                 }
             })?,
             Record::ExceptionClosed { exception, .. } => {
-                self.exceptions.remove(exception);
+                if let Some(Exception { rule, id: Some(id), .. }) = self.exceptions.remove(exception) {
+                    self.exception_of.remove(&(id, rule));
+                }
             }
             Record::LateAnswer { id, answer } => {
                 self.change(*id, lsn, wall_ms, |movement| movement.answer = Some(answer.clone()))?;
@@ -378,6 +383,13 @@ impl State {
         }
         self.enter(id, Place::of(&movement));
         self.movements.insert(id, movement);
+    }
+
+    fn except(&mut self, lsn: Lsn, exception: Exception) {
+        if let Some(id) = exception.id {
+            self.exception_of.insert((id, exception.rule), lsn);
+        }
+        self.exceptions.insert(lsn, exception);
     }
 
     fn bury(&mut self, terminal: TerminalId, stan: Stan, mut tombstone: Tombstone) {
@@ -567,7 +579,8 @@ impl State {
         state.let_go = Stored::take(&mut from)?;
         state.keep = Stored::take(&mut from)?;
         let tombstones: BTreeMap<(TerminalId, Stan), Tombstone> = Stored::take(&mut from)?;
-        state.exceptions = Stored::take(&mut from)?;
+        let exceptions: BTreeMap<Lsn, Exception> = Stored::take(&mut from)?;
+        exceptions.into_iter().for_each(|(lsn, exception)| state.except(lsn, exception));
         let movements: Vec<Movement> = Stored::take(&mut from)?;
         if !from.is_empty() {
             return Err(Damaged { what: "snapshot of this length" });

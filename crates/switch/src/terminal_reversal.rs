@@ -321,10 +321,14 @@ impl Switch {
             Decision::Keep(rule) => {
                 self.note_decided(rule.name(), id, out);
                 self.write(now, Record::ReversalSeen { id }, out);
+                if state == StateKind::Resolved {
+                    self.movement_exception(now, id, rule, out);
+                }
                 ResponseCode::APPROVED
             }
             Decision::ReversePart => {
                 self.note_decided(Rule::D13.name(), id, out);
+                self.seen_by_terminal(now, id, out);
                 let scope = Scope::AllBut { remains_minor: reference.remains_minor };
                 self.promise(now, id, (Rule::D13, Reason::PartlyCompleted, scope), out);
                 ResponseCode::APPROVED

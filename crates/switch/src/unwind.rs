@@ -15,7 +15,7 @@ use crate::ids::{ActionId, IssuerNo, LinkId, LinkNo, MovementId, Now};
 use crate::input::Report;
 use crate::machine::{Flight, Output, Purpose, Sending, Switch};
 use crate::message;
-use crate::movement::{Movement, Reason, ReversalNumbers, Rule, Scope};
+use crate::movement::{Movement, Reason, ReversalNumbers, Rule, Scope, StateKind};
 use crate::record::{AckVerdict, Record};
 use crate::table::{decide, takes};
 
@@ -369,6 +369,11 @@ impl Switch {
         let (Some(stan), Some(code), Some(movement)) = (stan, code, movement) else {
             return self.unmatched(issuer, message.mti(), out);
         };
+        if movement.state == StateKind::Resolved {
+            // It may have been undone a second time: a person has decided without knowing this.
+            let id = movement.id;
+            return self.movement_exception(now, id, Rule::R2, out);
+        }
         let Some(obligation) = movement.obligation.as_ref().filter(|obligation| !obligation.ended) else {
             return self.unmatched(issuer, message.mti(), out);
         };

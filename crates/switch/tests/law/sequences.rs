@@ -323,3 +323,36 @@ fn section_6_rrn_and_approval_code_name_their_transaction_under_any_stan() {
         "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\nreverse 1 1000 own rrn de38 XX0001 > terminal 0410 00\nstate 1 awaiting_confirmation",
     );
 }
+
+#[test]
+fn d13_a_partial_reversal_proves_that_the_terminal_holds_the_approval() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report undeliverable
+         answer 00 > terminal 0210 00
+         reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00
+         evidence 1 seen
+         ack 00
+         pass 5000
+         state 1 awaiting_confirmation
+         net 1 400",
+    );
+}
+
+#[test]
+fn what_comes_after_an_operators_decision_is_an_entry_for_a_person_once() {
+    let resolved = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         resolve 1 undone-elsewhere > resolved
+        ";
+    check(&format!(
+        "{resolved}\nreverse 1 1000 > terminal 0410 00\nexceptions 1\nreverse 1 1000 > terminal 0410 00\nexceptions 1"
+    ));
+    check(&format!(
+        "{resolved}\ncomplete 1 05 > terminal 0212 00\nexceptions 1\ncomplete-again 1 05 > terminal 0212 00\nexceptions 1"
+    ));
+    check(&format!(
+        "{resolved}\nack 00\nexceptions 1\nack 00\nexceptions 1\nresolve 1 stands > resolved\nexceptions 0\nack 00\nexceptions 1"
+    ));
+}
