@@ -579,7 +579,10 @@ fn a_scenario_is_put_in_force_from_the_start_or_over_http() {
             ask(&mut link, &sale_of(stan)).await;
             codes.push(link.receive().await.unwrap().unwrap().text(39).unwrap().to_owned());
         }
-        ask(&mut link, &sale_of(6)).await;
+        // A card of its own: one that was seen has its account whatever the settings.
+        let mut stranger = sale_of(6);
+        stranger.set(2, b"4000001234567800");
+        ask(&mut link, &stranger).await;
         codes.push(link.receive().await.unwrap().unwrap().text(39).unwrap().to_owned());
         assert_eq!(codes, ["91", "14", "96", "00", "05", "00"], "without settings they stay");
 

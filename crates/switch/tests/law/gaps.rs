@@ -255,6 +255,24 @@ fn d10_a_reversal_for_what_a_person_has_or_decided_changes_nothing() {
 }
 
 #[test]
+fn d1_t8_an_answer_goes_to_the_connection_that_last_carried_its_key() {
+    for then in ["", "close", "close\nlink up 2"] {
+        check(&format!(
+            "sale 1 1000 > issuer 0200 1000
+             repeat 1 1000 conn 2
+             {then}
+             answer 00 > terminal 0210 00
+             answered-on 2
+             evidence 1 handed
+             repeat 1 1000 conn 3 > terminal 0210 00
+             answered-on 3"
+        ));
+    }
+    // Nobody is there on the newest: the older is not told.
+    check("sale 1 1000 > issuer 0200 1000\nrepeat 1 1000 conn 2\nclose conn 2\nanswer 00\nevidence 1 not_handed");
+}
+
+#[test]
 fn d9_a_reversal_of_what_never_left_is_answered_00() {
     check(
         "report notsent\nsale 1 1000 > issuer 0200 1000; terminal 0210 91\nreverse 1 1000 > terminal 0410 00\nstate 1 declined\ndoubt 0",

@@ -16,6 +16,7 @@
 //! written · never-sent · late FATE   the report of the oldest write that was left `silent`
 //! close [conn N] · link down|up [N] · crash · clean-restart · drain
 //! waits                          the newest answer waits for the newest record
+//! answered-on CONN               the newest answer went to this connection
 //! state STAN NAME · evidence STAN NAME · doubt COUNT · exceptions COUNT
 //! ```
 
@@ -46,6 +47,8 @@ pub(crate) struct World {
     answer_after: Lsn,
     /// Connections that were to be closed if the host had not taken what was written.
     resets: usize,
+    /// The connection that the newest answer to a terminal went to.
+    answered_on: u32,
 }
 
 pub(crate) fn config() -> Config {
@@ -114,6 +117,7 @@ impl World {
             step: String::from("start"),
             answer_after: Lsn(0),
             resets: 0,
+            answered_on: 0,
         };
         world.begin();
         world.link_up(1);
@@ -187,6 +191,7 @@ impl World {
                 let by = self.movement(words).confirmed.map(ConfirmedBy::name);
                 assert!(by.is_some_and(|by| by.contains(words.at(2))), "{} is confirmed by {by:?}", self.step);
             }
+            "answered-on" => assert_eq!(self.answered_on.to_string(), words.at(1), "{}", self.step),
             "waits" => assert_eq!(self.answer_after, self.core().lsn(), "M2: {}", self.step),
             "doubt" => assert_eq!(self.core().doubt().count().to_string(), words.at(1), "{}", self.step),
             "exceptions" => assert_eq!(self.core().exceptions().len().to_string(), words.at(1), "{}", self.step),
@@ -419,8 +424,9 @@ impl World {
         for Pending { after, action } in out.actions {
             assert!(after.0 <= self.records.len() as u64, "an action waits for a record that was decided");
             match action {
-                Action::ToTerminal { id, message, .. } => {
+                Action::ToTerminal { id, conn, message } => {
                     self.answer_after = after;
+                    self.answered_on = conn.index;
                     let rrn = message.get(37).and_then(|text| iso8583::Rrn::try_from(text).ok());
                     let movement = rrn.and_then(|rrn| self.core().movement_by_rrn(&rrn));
                     if let Some(movement) = movement {
