@@ -86,6 +86,8 @@ pub struct Query {
     pub terminal: TerminalId,
     /// Its STAN.
     pub stan: iso8583::Stan,
+    /// DE37 of a reversal: it may name a movement of this terminal whatever its STAN.
+    pub rrn: Option<Rrn>,
     /// Wall clock, milliseconds since 1970: the oldest beginning that matters.
     pub since_wall_ms: u64,
     /// The card, for a later index; the scan ignores it.

@@ -21,8 +21,10 @@ enum Kind {
     Approved,
     /// An approval of less (T9).
     Less,
-    /// An approval of more, or of another card or RRN (T4).
+    /// An approval of more (T4).
     Invalid,
+    /// An approval of another card or RRN (T4): it proves nothing about when this original arrives (R3).
+    Foreign,
     /// Nothing moved.
     Declined,
     /// The code does not say (T1).
@@ -51,6 +53,8 @@ enum Decision {
     Less,
     /// Reversed (4020), the terminal gets 68 (T4).
     ReverseInvalid,
+    /// The same, and the answer is not held.
+    ReverseForeign,
     /// Reversed (4021), the terminal gets 68 (T1).
     GiveUp,
     /// Kept with its obligation, which can be decided now (T5, R3).
@@ -78,7 +82,7 @@ struct Row {
     then: Decision,
 }
 
-use Kind::{Approved, Declined, Invalid, Less, Unknown};
+use Kind::{Approved, Declined, Foreign, Invalid, Less, Unknown};
 use StateKind as S;
 
 const ANY_OWED: &[bool] = &[];
@@ -93,6 +97,9 @@ const ANSWERS: &[Row] = &[
     Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Approved], twin: ANY_TWIN, then: Decision::Deliver },
     Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Less], twin: ANY_TWIN, then: Decision::Less },
     Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Invalid], twin: ANY_TWIN, then: Decision::ReverseInvalid },
+    Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Foreign], twin: ANY_TWIN, then: Decision::ReverseForeign },
+    Row { state: &[S::AwaitingReversalAck, S::NeedsOperator], owed: ANY_OWED, kind: &[Foreign], twin: ANY_TWIN, then: Decision::Ignore },
+    Row { state: &[S::AwaitingDelivery, S::AwaitingConfirmation, S::Confirmed, S::Declined, S::Unwound, S::Resolved], owed: ANY_OWED, kind: &[Foreign], twin: ANY_TWIN, then: Decision::Exception },
     Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Declined], twin: ANY_TWIN, then: Decision::Decline },
     Row { state: &[S::AwaitingIssuer], owed: ANY_OWED, kind: &[Unknown], twin: ANY_TWIN, then: Decision::GiveUp },
     Row { state: &[S::AwaitingReversalAck], owed: ANY_OWED, kind: MOVED, twin: &[Twin::None], then: Decision::HoldAndDecide },
@@ -166,6 +173,10 @@ impl Switch {
                 self.oblige(now, id, Rule::T4, Reason::InvalidAnswer, out);
                 self.answer_waiter(now, id, ResponseCode::RESPONSE_TOO_LATE, out);
             }
+            Decision::ReverseForeign => {
+                self.oblige(now, id, Rule::T4, Reason::InvalidAnswer, out);
+                self.answer_waiter(now, id, ResponseCode::RESPONSE_TOO_LATE, out);
+            }
             Decision::GiveUp => self.give_up_request(now, id, Rule::T1, out),
             Decision::HoldAndDecide => {
                 self.write(now, Record::LateAnswer { id, answer }, out);
@@ -187,8 +198,9 @@ impl Switch {
             }
             Decision::Operator => match answer.approval {
                 // The link undoes exactly the approval that is named: the first stays.
-                Some(approval) if link.addresses_one_approval => {
+                Some(approval) if link.addresses_one_approval && !owed => {
                     self.promise(now, id, (Rule::T7, Reason::InvalidAnswer, Scope::Approval { approval }), out);
+                    self.write(now, Record::AnotherApproval { id, approval: Some(approval) }, out);
                 }
                 // A reversal could hit the good one.
                 approval => {
@@ -372,7 +384,7 @@ fn kind(movement: &Movement, link: &Link, message: &Fields, code: ResponseCode) 
         Money::Moved => {}
     }
     if link.echoes_card_and_rrn && !names_card_and_rrn(movement, message) {
-        return Invalid;
+        return Foreign;
     }
     let asked = movement.fingerprint.amount;
     let Ok(approved) = approved_amount(movement, message) else { return Invalid };
@@ -425,7 +437,7 @@ mod tests {
     fn every_answer_matches_exactly_one_row() {
         for state in StateKind::ALL {
             for owed in [false, true] {
-                for kind in [Approved, Less, Invalid, Declined, Unknown] {
+                for kind in [Approved, Less, Invalid, Foreign, Declined, Unknown] {
                     for twin in [Twin::None, Twin::Same, Twin::Other] {
                         let what = (state, owed, kind, twin);
                         assert_one_row(ANSWERS, &what, |row| matches(row, state, owed, kind, twin));

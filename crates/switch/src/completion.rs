@@ -5,7 +5,7 @@
 use iso8583::ResponseCode;
 
 use crate::codes::Money;
-use crate::ids::{Lsn, MovementId, Now};
+use crate::ids::{MovementId, Now};
 use crate::look_up::Arrival;
 use crate::machine::{Output, Switch};
 use crate::message;
@@ -124,7 +124,8 @@ impl Switch {
     ) {
         let echo = message::echo_of(&arrival.message, self.config.group(arrival.group).echo_pan);
         let movement = id.and_then(|id| self.movement(id));
-        let (rrn, after) = (movement.map(|movement| movement.rrn), movement.map_or(Lsn(0), |movement| movement.last_record));
+        let (rrn, after) =
+            (movement.map(|movement| movement.rrn), movement.map_or(self.state.lsn, |movement| movement.last_record));
         let answer = message::answer(&echo, code, movement, false);
         self.answer_terminal(arrival.conn, answer, after, out);
         self.note(answered(now, arrival, code, rrn), out);

@@ -109,7 +109,10 @@ impl Switch {
         self.withdraw(id, out);
         self.clear_timer(id);
         self.forget_in_flight(id);
-        self.stop_sending(id);
+        // R4: only what cannot be built or read is parked; a promise beside the state is kept whatever else is in doubt.
+        if rule == Rule::R4 {
+            self.stop_sending(id);
+        }
         self.write(now, Record::NeedsOperator { id, rule }, out);
         let rrn = self.movement(id).map(|movement| movement.rrn);
         self.note(Note::Exception { rule: rule.name(), rrn }, out);

@@ -29,7 +29,7 @@ impl Finder {
     pub fn take(&mut self, lsn: Lsn, entry: &Entry) -> Result<(), Damaged> {
         let asked_for = |movement: &Movement| {
             movement.key.terminal == self.query.terminal
-                && movement.key.stan == self.query.stan
+                && (movement.key.stan == self.query.stan || self.query.rrn.is_some_and(|rrn| movement.is_named_by(rrn)))
                 && movement.begun_wall_ms >= self.query.since_wall_ms
         };
         let concerns = match &entry.record {

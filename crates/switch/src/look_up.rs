@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use iso8583::{Fields, Mti, ResponseCode, Stan, TerminalId};
+use iso8583::{Fields, Mti, ResponseCode, Rrn, Stan, TerminalId};
 
 use crate::action::{Action, Pending, Query};
 use crate::card::Card;
@@ -114,6 +114,7 @@ impl Switch {
         let query = Query {
             terminal,
             stan,
+            rrn: arrival.message.get(37).filter(|_| class.is_none()).and_then(|text| Rrn::try_from(text).ok()),
             since_wall_ms: now.wall_ms.saturating_sub(self.config.reversal_lookback_ms),
             card: arrival.card.map(|card| card.hmac),
         };

@@ -1,8 +1,9 @@
 //! What an operator decides where automatic means would guess (section 2, `switchd resolve`).
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
-use iso8583::Rrn;
+use iso8583::{ResponseCode, Rrn};
 
 use crate::action::{Action, Pending};
 use crate::ids::{AskId, Lsn, MovementId, Now};
@@ -62,6 +63,7 @@ struct Row {
     state: &'static [StateKind],
     wish: &'static [Wish],
     exceptions: &'static [bool],
+    owes: &'static [bool],
     then: Decision,
 }
 
@@ -74,20 +76,21 @@ const ENDED: &[StateKind] = &[S::Declined, S::Unwound, S::Resolved];
 /// Section 2: an operator's wish × the state × whether an exception names the movement.
 #[rustfmt::skip]
 const WISHES: &[Row] = &[
-    Row { state: &[S::AwaitingIssuer], wish: &[], exceptions: ANY, then: Decision::Refuse(Refusal::StillAwaited) },
-    Row { state: &[S::NeedsOperator, S::AwaitingReversalAck], wish: &[Wish::Close], exceptions: ANY, then: Decision::Resolve },
-    Row { state: &[S::NeedsOperator], wish: &[Wish::Undo], exceptions: ANY, then: Decision::Oblige },
-    Row { state: &[S::AwaitingReversalAck], wish: &[Wish::Undo], exceptions: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
-    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[true], then: Decision::CloseExceptions },
-    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[false], then: Decision::Refuse(Refusal::NothingOpen) },
-    Row { state: STANDING, wish: &[Wish::Undo], exceptions: ANY, then: Decision::Oblige },
-    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[true], then: Decision::CloseExceptions },
-    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[false], then: Decision::Refuse(Refusal::NothingOpen) },
-    Row { state: ENDED, wish: &[Wish::Undo], exceptions: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
+    Row { state: &[S::AwaitingIssuer], wish: &[], exceptions: ANY, owes: ANY, then: Decision::Refuse(Refusal::StillAwaited) },
+    Row { state: &[S::NeedsOperator, S::AwaitingReversalAck], wish: &[Wish::Close], exceptions: ANY, owes: ANY, then: Decision::Resolve },
+    Row { state: &[S::NeedsOperator], wish: &[Wish::Undo], exceptions: ANY, owes: ANY, then: Decision::Oblige },
+    Row { state: &[S::AwaitingReversalAck], wish: &[Wish::Undo], exceptions: ANY, owes: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
+    Row { state: STANDING, wish: &[Wish::Close], exceptions: ANY, owes: &[true], then: Decision::Resolve },
+    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[true], owes: &[false], then: Decision::CloseExceptions },
+    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[false], owes: &[false], then: Decision::Refuse(Refusal::NothingOpen) },
+    Row { state: STANDING, wish: &[Wish::Undo], exceptions: ANY, owes: ANY, then: Decision::Oblige },
+    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[true], owes: ANY, then: Decision::CloseExceptions },
+    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[false], owes: ANY, then: Decision::Refuse(Refusal::NothingOpen) },
+    Row { state: ENDED, wish: &[Wish::Undo], exceptions: ANY, owes: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
 ];
 
-fn matches(row: &Row, state: StateKind, wish: Wish, exceptions: bool) -> bool {
-    takes(row.state, state) && takes(row.wish, wish) && takes(row.exceptions, exceptions)
+fn matches(row: &Row, state: StateKind, wish: Wish, exceptions: bool, owes: bool) -> bool {
+    takes(row.state, state) && takes(row.wish, wish) && takes(row.exceptions, exceptions) && takes(row.owes, owes)
 }
 
 impl Switch {
@@ -117,34 +120,47 @@ impl Switch {
         why: String,
         out: &mut Output,
     ) -> Result<(), Refusal> {
-        let movement = self.state.by_rrn.get(&rrn).and_then(|id| self.movement(*id)).ok_or(Refusal::UnknownRrn)?;
+        let exceptions: Vec<Lsn> =
+            self.state.exceptions.iter().filter(|(_, exception)| exception.rrn == Some(rrn)).map(|(lsn, _)| *lsn).collect();
+        let Some(movement) = self.state.by_rrn.get(&rrn).and_then(|id| self.movement(*id)) else {
+            // Memory has let it go: it ended. What a person still had of it can be closed all the same.
+            if exceptions.is_empty() || resolution == Resolution::Undo {
+                return Err(Refusal::UnknownRrn);
+            }
+            self.close_exceptions(now, exceptions, &who, &why, out);
+            return Ok(());
+        };
         if let Resolution::AdjustedElsewhere { minor } = resolution
             && minor > movement.amount().minor()
         {
             return Err(Refusal::AboveAmount);
         }
-        let (id, state) = (movement.id, movement.state);
-        let exceptions: alloc::vec::Vec<Lsn> =
-            self.state.exceptions.iter().filter(|(_, exception)| exception.id == Some(id)).map(|(lsn, _)| *lsn).collect();
+        let (id, state, owes) = (movement.id, movement.state, movement.owes());
         let wish = if resolution == Resolution::Undo { Wish::Undo } else { Wish::Close };
-        let row = decide(WISHES, |row| matches(row, state, wish, !exceptions.is_empty()));
+        let row = decide(WISHES, |row| matches(row, state, wish, !exceptions.is_empty(), owes));
         match row.then {
             Decision::Refuse(refusal) => return Err(refusal),
             Decision::Resolve => {
                 self.withdraw(id, out);
+                self.stop_sending(id);
                 self.record_verdict(now, id, resolution, &who, &why, out);
                 self.settle(id, out);
             }
             Decision::Oblige => {
                 self.record_verdict(now, id, resolution, &who, &why, out);
                 self.oblige(now, id, Rule::Operator, Reason::Unspecified, out);
+                self.answer_waiter(now, id, ResponseCode::RESPONSE_TOO_LATE, out);
             }
             Decision::CloseExceptions => {}
         }
-        for exception in exceptions {
-            self.write(now, Record::ExceptionClosed { exception, who: who.clone(), why: why.clone() }, out);
-        }
+        self.close_exceptions(now, exceptions, &who, &why, out);
         Ok(())
+    }
+
+    fn close_exceptions(&mut self, now: Now, exceptions: Vec<Lsn>, who: &str, why: &str, out: &mut Output) {
+        for exception in exceptions {
+            self.write(now, Record::ExceptionClosed { exception, who: who.into(), why: why.into() }, out);
+        }
     }
 
     fn record_verdict(&mut self, now: Now, id: MovementId, resolution: Resolution, who: &str, why: &str, out: &mut Output) {
@@ -156,7 +172,7 @@ impl Switch {
 /// What stands after an operator's decision, in minor units.
 pub(crate) fn net_minor(movement: &Movement) -> u64 {
     match movement.verdict.as_ref().map(|verdict| verdict.resolution) {
-        Some(Resolution::Stands) => movement.amount().minor(),
+        Some(Resolution::Stands) => movement.remains_minor.unwrap_or(movement.amount().minor()),
         Some(Resolution::AdjustedElsewhere { minor }) => minor,
         Some(Resolution::UndoneElsewhere | Resolution::Undo) | None => 0,
     }
@@ -172,7 +188,10 @@ mod tests {
         for state in StateKind::ALL {
             for wish in [Wish::Close, Wish::Undo] {
                 for exceptions in [false, true] {
-                    assert_one_row(WISHES, &(state, wish, exceptions), |row| matches(row, state, wish, exceptions));
+                    for owes in [false, true] {
+                        let what = (state, wish, exceptions, owes);
+                        assert_one_row(WISHES, &what, |row| matches(row, state, wish, exceptions, owes));
+                    }
                 }
             }
         }

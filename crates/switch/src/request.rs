@@ -1,6 +1,7 @@
 //! What a terminal sends: which message it is, whether its key is known, and what follows (M5, M7, D1-D4, T8, T10, C1).
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use iso8583::{Amount, Currency, Fields, Mti, ResponseCode, Rrn, Stan, TerminalId};
 
@@ -334,22 +335,26 @@ impl Switch {
         if self.of_key(request.key).next().is_some() {
             self.note(Note::Decided { rule: "STAN reuse", rrn: None }, out);
         }
-        if let Err(flagged) = self.judge_earlier(now, &request, &arrival, out) {
-            self.refused.remember(
-                request.key,
-                ResponseCode::DUPLICATE,
-                now.uptime_ms + self.config.group(arrival.group).repeat_window_ms,
-            );
-            return self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, flagged, out);
+        match self.judge_earlier(now, &request, &arrival, out) {
+            Ok(()) => self.place(now, request, arrival, out),
+            Err(flagged) => {
+                let (code, window_ms) = (ResponseCode::DUPLICATE, self.config.group(arrival.group).repeat_window_ms);
+                self.refused.remember(request.key, code, now.uptime_ms + window_ms);
+                self.refuse_after(now, &arrival, code, flagged, out);
+            }
         }
+        // What D5 has just promised to reverse, if no request took it along.
+        let issuers: Vec<IssuerNo> = self.due.keys().copied().collect();
+        for issuer in issuers {
+            self.send_due_reversals(now, issuer, out);
+        }
+    }
+
+    fn place(&mut self, now: Now, request: MoneyRequest, arrival: Arrival, out: &mut Output) {
         let route = pan_digits(&arrival.message).and_then(|pan| self.config.route(pan));
         match self.admit(now, route) {
             Ok(place) => self.intend(now, request, arrival, place, out),
             Err(code) => self.refuse(now, &arrival, Some(request.key), code, out),
-        }
-        // What D5 has just promised to reverse, if no request took it along.
-        if let Some(issuer) = route {
-            self.send_due_reversals(now, issuer, out);
         }
     }
 

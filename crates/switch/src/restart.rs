@@ -39,7 +39,11 @@ impl Switch {
         let passed = |deadline_ms: u64| now.wall_ms.saturating_sub(since_ms).min(deadline_ms);
         let config = self.config.clone();
         let group = config.group(movement.group);
-        let owes = movement.owes() && movement.state != StateKind::NeedsOperator;
+        let parked =
+            movement.state == StateKind::NeedsOperator && matches!(movement.operator_rule, Some(Rule::R2 | Rule::R4));
+        let owes = movement.owes() && !parked;
+        // R3: the horizon of what was never answered counts from here, failing all else.
+        let unanswered = movement.answer.is_none();
         match movement.state {
             StateKind::AwaitingIssuer => {
                 self.live(id).horizon_from_ms = Some(now.uptime_ms);
@@ -56,6 +60,9 @@ impl Switch {
             | StateKind::Confirmed
             | StateKind::Unwound
             | StateKind::Resolved => {}
+        }
+        if unanswered {
+            self.live(id).horizon_from_ms = Some(now.uptime_ms);
         }
         if owes {
             self.resume_reversal(now, id);

@@ -62,10 +62,12 @@ pub struct Exception {
     pub stan: Stan,
     /// The movement, where there is one.
     pub id: Option<MovementId>,
+    /// Its RRN: memory may let the movement go before a person closes this.
+    pub rrn: Option<Rrn>,
     /// Wall clock of its record.
     pub wall_ms: u64,
 }
-stored_struct!(Exception { rule, terminal, stan, id, wall_ms });
+stored_struct!(Exception { rule, terminal, stan, id, rrn, wall_ms });
 
 /// What census counts by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,7 +214,8 @@ impl State {
                 self.last_stan.insert(*link, stan.get());
             }
             Record::Exception { rule, terminal, stan, id } => {
-                self.except(lsn, Exception { rule: *rule, terminal: *terminal, stan: *stan, id: *id, wall_ms });
+                let rrn = id.and_then(|id| self.movements.get(&id)).map(|movement| movement.rrn);
+                self.except(lsn, Exception { rule: *rule, terminal: *terminal, stan: *stan, id: *id, rrn, wall_ms });
                 if let Some(id) = id {
                     self.change(*id, lsn, wall_ms, |movement| match (rule, &mut movement.obligation) {
                         (Rule::D4, _) => movement.contested = true,
@@ -303,8 +306,10 @@ impl State {
                     AckVerdict::Ended => {
                         obligation.refused = None;
                         obligation.ended = true;
-                        if obligation.scope == Scope::All {
-                            movement.state = StateKind::Unwound;
+                        match obligation.scope {
+                            Scope::All => movement.state = StateKind::Unwound,
+                            // Its time in memory begins with the end of its last promise.
+                            Scope::AllBut { .. } | Scope::Approval { .. } => movement.since_wall_ms = wall_ms,
                         }
                     }
                     AckVerdict::Operator => {
@@ -324,6 +329,10 @@ impl State {
                 movement.state = StateKind::Resolved;
                 movement.operator_rule = None;
                 if let Some(obligation) = &mut movement.obligation {
+                    // A part that was never acknowledged was, by the operator's word, not undone.
+                    if !obligation.ended && matches!(obligation.scope, Scope::AllBut { .. }) {
+                        movement.remains_minor = None;
+                    }
                     obligation.ended = true;
                 }
             })?,
@@ -379,7 +388,12 @@ impl State {
         newest(&mut self.by_rrn, movement.rrn, id);
         newest(&mut self.by_link_stan, (movement.link, movement.sent_as.stan), id);
         for stan in reversal_stans(&movement) {
-            newest(&mut self.by_reversal_stan, (movement.link.issuer, stan), id);
+            let place = (movement.link.issuer, stan);
+            // A number is never used while its holder owes; so the one who owes is its newest user.
+            let holder = self.by_reversal_stan.get(&place).and_then(|holder| self.movements.get(holder));
+            if movement.owes() || !holder.is_some_and(Movement::owes) {
+                self.by_reversal_stan.insert(place, id);
+            }
         }
         self.enter(id, Place::of(&movement));
         self.movements.insert(id, movement);
@@ -509,10 +523,11 @@ impl State {
         }
     }
 
-    /// How many tombstones a terminal has (D11).
-    pub(crate) fn tombstones_of(&self, terminal: TerminalId) -> usize {
+    /// How many tombstones a terminal has that were made since (D11).
+    pub(crate) fn tombstones_of(&self, terminal: TerminalId, since_wall_ms: u64) -> usize {
         let from = (terminal, FIRST_STAN);
-        self.tombstones.range(from..).take_while(|((other, _), _)| *other == terminal).count()
+        let own = self.tombstones.range(from..).take_while(|((other, _), _)| *other == terminal);
+        own.filter(|(_, tombstone)| tombstone.wall_ms >= since_wall_ms).count()
     }
 
     /// The next STAN of a link that nothing open or late could still answer to (K4); `None` when there is none.

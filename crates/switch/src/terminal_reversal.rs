@@ -12,7 +12,7 @@ use crate::machine::{Output, Switch};
 use crate::message;
 use crate::movement::{Class, Movement, Reason, Rule, Scope, StateKind, local_time};
 use crate::record::Record;
-use crate::request::{answered, terminal_of};
+use crate::request::{answered, is_completion, terminal_of};
 use crate::table::{decide, takes};
 
 /// How a reversal differs from the movement that it names.
@@ -266,11 +266,16 @@ impl Switch {
         if let Some(newest) = fitting.first() {
             let proved = reference.proves(newest);
             let two_classes = fitting.iter().any(|other| other.key.class != newest.key.class);
-            let unproved_contest = newest.contested && !proves_which(newest, reference, arrival);
+            // D4 concerns reversals: a completion can only mean what was approved.
+            let reversal = !is_completion(arrival.message.mti());
+            let unproved_contest = reversal && newest.contested && !proves_which(newest, reference, arrival);
             let unclear = (two_classes && !proved) || unproved_contest;
             return Original::One(newest.id, if unclear { Differs::Which } else { reference.difference(newest) });
         }
-        if let Some(differing) = candidates.iter().find(nearby) {
+        let decidable = |movement: &&&Movement| {
+            !matches!(movement.state, StateKind::Declined | StateKind::Unwound | StateKind::AwaitingReversalAck)
+        };
+        if let Some(differing) = candidates.iter().filter(decidable).find(nearby) {
             let amount = !reference.amount_fits(differing);
             return Original::One(differing.id, if amount { Differs::Amount } else { Differs::Which });
         }
@@ -283,6 +288,15 @@ impl Switch {
         match candidates.iter().filter(fits).find(stands) {
             Some(older) => Original::Older(older.id),
             None => Original::None,
+        }
+    }
+
+    /// A second approval that was being undone (T7) is not undone by the reversal that takes its place: a person hears of it.
+    fn list_replaced_promise(&mut self, now: Now, id: MovementId, out: &mut Output) {
+        let open =
+            self.movement(id).and_then(|movement| movement.obligation.as_ref()).filter(|obligation| !obligation.ended);
+        if open.is_some_and(|obligation| matches!(obligation.scope, Scope::Approval { .. })) {
+            self.movement_exception(now, id, Rule::T7, out);
         }
     }
 
@@ -315,6 +329,7 @@ impl Switch {
                 self.note_decided(rule.name(), id, out);
                 // Nothing more is sent for the original: whoever waits for it is not answered (D7).
                 self.stop_waiting(id);
+                self.list_replaced_promise(now, id, out);
                 self.oblige(now, id, rule, Reason::CustomerCancel, out);
                 ResponseCode::APPROVED
             }
@@ -329,6 +344,7 @@ impl Switch {
             Decision::ReversePart => {
                 self.note_decided(Rule::D13.name(), id, out);
                 self.seen_by_terminal(now, id, out);
+                self.list_replaced_promise(now, id, out);
                 let scope = Scope::AllBut { remains_minor: reference.remains_minor };
                 self.promise(now, id, (Rule::D13, Reason::PartlyCompleted, scope), out);
                 ResponseCode::APPROVED
@@ -339,7 +355,7 @@ impl Switch {
                 code
             }
         };
-        let after = self.movement(id).map_or(Lsn(0), |movement| movement.last_record);
+        let after = self.movement(id).map_or(self.state.lsn, |movement| movement.last_record);
         self.answer_reversal(now, arrival, code, Some(id), after, out);
     }
 
@@ -349,7 +365,7 @@ impl Switch {
         let (Reference { terminal, stan, class, .. }, amount) = (*reference, reference.amount());
         let quota = self.config.group(arrival.group).tombstones_max;
         let known = self.state.tombstones.contains_key(&(terminal, stan));
-        if !known && self.state.tombstones_of(terminal) >= quota {
+        if !known && self.state.tombstones_of(terminal, now.wall_ms.saturating_sub(self.config.tombstone_life_ms)) >= quota {
             self.note(Note::Exception { rule: Rule::D11.name(), rrn: None }, out);
             self.answer_reversal(now, arrival, ResponseCode::SYSTEM_MALFUNCTION, None, Lsn(0), out);
             return None;

@@ -104,7 +104,7 @@ impl Switch {
         self.withdraw(id, out);
         self.clear_timer(id);
         self.record_promise(now, id, (rule, reason, Scope::All), out);
-        self.enter_line(id);
+        self.enter_line(now, id);
     }
 
     fn record_promise(&mut self, now: Now, id: MovementId, (rule, reason, scope): (Rule, Reason, Scope), out: &mut Output) {
@@ -138,12 +138,12 @@ impl Switch {
 
     /// Puts a reversal into the line of its issuer, and sends what may go.
     pub(crate) fn reversal_due(&mut self, now: Now, id: MovementId, out: &mut Output) {
-        if let Some(issuer) = self.enter_line(id) {
+        if let Some(issuer) = self.enter_line(now, id) {
             self.send_due_reversals(now, issuer, out);
         }
     }
 
-    fn enter_line(&mut self, id: MovementId) -> Option<IssuerNo> {
+    fn enter_line(&mut self, now: Now, id: MovementId) -> Option<IssuerNo> {
         let issuer = self.movement(id)?.link.issuer;
         self.leave_line(id);
         let sending = &mut self.live(id).sending;
@@ -151,6 +151,10 @@ impl Switch {
         let sends = sending.sends;
         sending.due = Some(sends);
         self.due.entry(issuer).or_default().insert((sends, id));
+        // R7: one that waits in the line for long is listed from there.
+        if let Some(left_ms) = self.until_overdue_ms(now, id) {
+            self.set_reversal_timer(id, now.uptime_ms + left_ms);
+        }
         Some(issuer)
     }
 
@@ -167,7 +171,9 @@ impl Switch {
         let window = self.config.issuers.get(&issuer).map_or(1, |issuer| issuer.reversal_window);
         while self.unacknowledged.get(&issuer).map_or(0, |ids| ids.len()) < window {
             let Some((_, id)) = self.due.get(&issuer).and_then(|line| line.first()).copied() else { return };
-            let Some(original) = self.movement(id).map(|movement| movement.link) else { return };
+            let Some(original) = self.movement(id).map(|movement| movement.link) else {
+                unreachable!("a movement in the line of reversals is open, and what is open stays in memory")
+            };
             let Some((link, number)) = self.connection_for_reversal(original) else { return };
             if !self.send_reversal(now, id, link, number, out) {
                 return;
@@ -288,14 +294,18 @@ impl Switch {
         }
     }
 
+    /// How long until a promise needs a person; `None` when one has heard of it.
+    fn until_overdue_ms(&self, now: Now, id: MovementId) -> Option<u64> {
+        let movement = self.movement(id)?;
+        let obligation = movement.obligation.as_ref().filter(|obligation| !obligation.overdue)?;
+        let patience_ms = self.config.issuers.get(&movement.link.issuer).map_or(0, |issuer| issuer.needs_operator_after_ms);
+        Some(patience_ms.saturating_sub(now.wall_ms.saturating_sub(obligation.opened_wall_ms)))
+    }
+
     /// R7: an old promise is still kept, and a person hears of it, once.
     fn list_if_overdue(&mut self, now: Now, id: MovementId, out: &mut Output) {
-        let Some(movement) = self.movement(id) else { return };
-        let Some(obligation) = movement.obligation.as_ref().filter(|obligation| !obligation.overdue) else { return };
-        let patience_ms = self.config.issuers.get(&movement.link.issuer).map_or(0, |issuer| issuer.needs_operator_after_ms);
-        if now.wall_ms.saturating_sub(obligation.opened_wall_ms) >= patience_ms {
-            let (terminal, stan) = (movement.key.terminal, movement.key.stan);
-            self.exception(now, Rule::R7, terminal, stan, Some(id), out);
+        if self.until_overdue_ms(now, id) == Some(0) {
+            self.movement_exception(now, id, Rule::R7, out);
         }
     }
 
@@ -407,6 +417,10 @@ impl Switch {
             Decision::Operator => AckVerdict::Operator,
             Decision::Again | Decision::Provisional => AckVerdict::Open,
         };
+        // While the movement is certainly in memory: what has ended may be let go with this very record.
+        if verdict != AckVerdict::Open {
+            self.stop_sending(id);
+        }
         self.write(now, Record::ReversalAnswered { id, code, verdict }, out);
         match row.then {
             Decision::Unwound => {
