@@ -2,6 +2,7 @@
 
 mod combinations;
 mod gaps;
+mod promises;
 mod rules;
 mod sequences;
 mod world;

@@ -549,6 +549,16 @@ impl World {
         self.replays_to_the_same_state();
     }
 
+    /// The process goes on from a snapshot instead of a replay.
+    pub(crate) fn restore(&mut self) {
+        let mut snapshot = Vec::new();
+        self.core().snapshot(&mut snapshot);
+        self.core = Some(Switch::restore(self.config.clone(), &snapshot).unwrap());
+        self.links.clear();
+        self.fates.clear();
+        self.begin();
+    }
+
     pub(crate) fn jump_wall_clock(&mut self, by_ms: i64) {
         self.now.wall_ms = self.now.wall_ms.saturating_add_signed(by_ms);
     }
