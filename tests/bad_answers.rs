@@ -13,12 +13,20 @@ enum Then {
     Ignored,
     /// It is unwound by this rule, the terminal gets 68.
     Unwound(&'static str),
+    /// Unwound too, but only by the reversal that is sent after the horizon: the answer proved nothing of this original (R3).
+    UnwoundAfterTheHorizon(&'static str),
 }
 
 /// Sends `bad` for a waiting sale, then the right answer, and looks at what became of it.
 async fn check(what: &str, bad: impl FnOnce(&Fields) -> Vec<u8>, then: Then) {
     let mut host = Host::start().await;
-    let site = Site::with_hosts(Options::default(), &[Some(&host)]).await;
+    let options = match then {
+        Then::Ignored | Then::Unwound(_) => Options::default(),
+        Then::UnwoundAfterTheHorizon(_) => {
+            Options { original_horizon: 2_000, response_timeout: 1_500, ..Options::default() }
+        }
+    };
+    let site = Site::with_hosts(options, &[Some(&host)]).await;
     let mut line = site.line(1).await;
     let request = sale(1, 1, PAN, 1250);
     line.send(&request).await;
@@ -41,6 +49,19 @@ async fn check(what: &str, bad: impl FnOnce(&Fields) -> Vec<u8>, then: Then) {
             let reversal = host.next().await;
             assert_eq!(reversal.message.mti().as_str(), "0420", "{what}");
             host.answer(&reversal, "00");
+            let tx = site.reaches(&request, "unwound").await;
+            assert_eq!(tx.cause.as_deref(), Some(rule), "{what}");
+        }
+        Then::UnwoundAfterTheHorizon(rule) => {
+            assert_eq!(code(&line.receive().await.expect("68 comes")), "68", "{what}");
+            let early = host.next().await;
+            assert_eq!(early.message.mti().as_str(), "0420", "{what}");
+            host.answer(&early, "00");
+            let deciding = host.next().await;
+            assert_eq!(deciding.message.mti().as_str(), "0421", "{what}");
+            assert_ne!(deciding.message.get(11), early.message.get(11), "{what}: the deciding send has its own STAN");
+            assert_eq!(site.tx(&request).await.state, "awaiting_reversal_ack", "{what}");
+            host.answer(&deciding, "00");
             let tx = site.reaches(&request, "unwound").await;
             assert_eq!(tx.cause.as_deref(), Some(rule), "{what}");
         }
@@ -90,8 +111,9 @@ async fn t6_an_answer_to_a_reversal_is_no_answer_to_the_request() {
 #[tokio::test]
 async fn t4_an_approval_of_more_or_of_another_card_or_rrn_is_unwound() {
     check("more", |message| with(message, 4, b"000000001251"), Then::Unwound("T4")).await;
-    check("another card", |message| with(message, 2, b"4000001234567800"), Then::Unwound("T4")).await;
-    check("another RRN", |message| with(message, 37, b"999999999999"), Then::Unwound("T4")).await;
+    let after = Then::UnwoundAfterTheHorizon;
+    check("another card", |message| with(message, 2, b"4000001234567800"), after("T4")).await;
+    check("another RRN", |message| with(message, 37, b"999999999999"), after("T4")).await;
 }
 
 #[tokio::test]
