@@ -101,10 +101,10 @@ fn every_rule_is_on_the_page_with_tests_that_exist() {
 /// The check itself: each way to spoil the page is told, and nothing else.
 #[test]
 fn a_spoiled_page_is_told() {
-    let tests = BTreeSet::from(["switch::rules::a".to_owned(), "e2e::crash::b".to_owned()]);
+    let tests = BTreeSet::from(["switch::speak::a".to_owned(), "e2e::crash::b".to_owned()]);
     let numbers = RULES.iter().flat_map(|(letter, first, last)| (*first..=*last).map(move |n| format!("{letter}{n}")));
     let whole: Vec<String> =
-        numbers.map(|rule| format!("**{rule}** says so.\nHeld by: `switch::rules::a`,\n`e2e::crash::b`")).collect();
+        numbers.map(|rule| format!("**{rule}** says so.\nHeld by: `switch::speak::a`,\n`e2e::crash::b`")).collect();
     let check = |page: &[String], expected: &[&str]| assert_eq!(faults(&page.join("\n\n"), &tests), expected);
     check(&whole, &[]);
 
@@ -115,14 +115,14 @@ fn a_spoiled_page_is_told() {
     };
     check(&spoiled(0, ""), &["M1 is missing"]);
     check(&spoiled(0, "**M1** says so."), &["M1 has no test behind it"]);
-    check(&spoiled(0, "**M1** says `switch::rules::a`.\nHeld by: nobody"), &["M1 has no test behind it"]);
+    check(&spoiled(0, "**M1** says `switch::speak::a`.\nHeld by: nobody"), &["M1 has no test behind it"]);
     check(
-        &spoiled(0, "**M1** says so.\nHeld by: `switch::rules::c`"),
-        &["M1 names switch::rules::c, which is no test of the sources"],
+        &spoiled(0, "**M1** says so.\nHeld by: `switch::speak::c`"),
+        &["M1 names switch::speak::c, which is no test of the sources"],
     );
     check(
-        &spoiled(0, "**M1** says so.\nHeld by: `partition::rules::a`"),
-        &["M1 names partition::rules::a, which is no test of the sources"],
+        &spoiled(0, "**M1** says so.\nHeld by: `partition::speak::a`"),
+        &["M1 names partition::speak::a, which is no test of the sources"],
     );
     check(&spoiled(1, &whole[0]), &["M1 is told 2 times", "M2 is missing"]);
     check(&spoiled(0, &whole[0].replace("M1", "M9")), &["M1 is missing", "M9 is no rule of the list"]);

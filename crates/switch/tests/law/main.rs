@@ -1,8 +1,13 @@
 //! The core from outside, by scripts: each rule, and the sequences that a first version got wrong.
 
+mod answers;
 mod combinations;
-mod gaps;
+mod confirmation;
 mod promises;
-mod rules;
+mod resolve;
+mod restart;
+mod reversals;
 mod sequences;
+mod speak;
+mod terminal;
 mod world;

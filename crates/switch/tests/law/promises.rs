@@ -1,10 +1,7 @@
 //! Promises to reverse, and what a person is told of them: sequences that lost one once. Each is named after its rule.
 
-use crate::world::{World, check, check_with, config};
+use crate::world::{World, check, check_with, config, shops};
 use switch::*;
-fn shops(c: &mut Config) -> &mut Group {
-    c.groups.get_mut(&GroupNo(1)).unwrap()
-}
 fn addr(c: &mut Config) {
     c.links.values_mut().for_each(|l| l.addresses_one_approval = true);
 }

@@ -75,6 +75,21 @@ pub(crate) fn check_with(change: impl FnOnce(&mut Config), script: &str) {
     World::new(changed).run(script);
 }
 
+/// The terminals' group.
+pub(crate) fn shops(config: &mut Config) -> &mut Group {
+    config.groups.get_mut(&GroupNo(1)).unwrap()
+}
+
+/// The link that is up at the start.
+pub(crate) fn link(config: &mut Config) -> &mut Link {
+    config.links.get_mut(&LinkNo { issuer: IssuerNo(1), number: 1 }).unwrap()
+}
+
+/// So many reversals may be sent and unanswered (R5).
+pub(crate) fn window_of(reversals: usize) -> impl FnOnce(&mut Config) {
+    move |config| config.issuers.get_mut(&IssuerNo(1)).unwrap().reversal_window = reversals
+}
+
 fn card(number: usize) -> Card {
     let pan: iso8583::Pan = PANS[number].parse().unwrap();
     let sealed = SealedPan { key: 1, nonce: [number as u8; 12], sealed: [number as u8; SEALED_BYTES] };

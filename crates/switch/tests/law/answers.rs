@@ -1,0 +1,300 @@
+//! What an issuer answers, in time, late, wrongly or not at all (T1-T10). The language of the scripts is in `world`.
+
+use crate::world::{World, check, check_with, config, link, shops};
+
+#[test]
+fn a_decline_moves_nothing() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         state 1 declined
+         doubt 0",
+    );
+}
+
+#[test]
+fn t1_a_silent_issuer_is_unwound() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         pass 14999
+         state 1 awaiting_issuer
+         pass 1 > issuer 0420 1000 4021; terminal 0210 68
+         cause 1 T1
+         doubt 1
+         ack 00
+         state 1 awaiting_reversal_ack
+         pass 14999
+         pass 1 > issuer 0421 1000 4021
+         ack 00
+         state 1 unwound
+         doubt 0",
+    );
+}
+
+#[test]
+fn t1_a_code_that_does_not_say_what_became_of_the_money_is_not_an_answer() {
+    for code in ["96", "06", "68", "Z9"] {
+        check(&format!(
+            "sale 1 1000 > issuer 0200 1000
+             answer {code} > issuer 0420 1000 4021; terminal 0210 68
+             cause 1 T1
+             state 1 awaiting_reversal_ack"
+        ));
+    }
+}
+
+#[test]
+fn t2_a_link_lost_in_flight_is_unwound_at_once() {
+    check(
+        "link up 2
+         sale 1 1000 > issuer 0200 1000
+         link down > issuer 0420 1000 4021 on 2; terminal 0210 68
+         cause 1 T2
+         ack 25
+         pass 29999
+         state 1 awaiting_reversal_ack
+         pass 1 > issuer 0421 1000 4021 on 2
+         ack 25
+         state 1 unwound",
+    );
+    check("report partial\nsale 1 1000 > issuer 0200 1000; terminal 0210 68\ncause 1 T2");
+}
+
+#[test]
+fn t2_an_answer_on_another_connection_of_the_link_counts() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         link up
+         answer 00 > terminal 0210 00",
+    );
+}
+
+#[test]
+fn t3_what_never_left_owes_nothing() {
+    check(
+        "report notsent\nsale 1 1000 > issuer 0200 1000; terminal 0210 91\nstate 1 declined\ndoubt 0\nrepeat 1 1000 > terminal 0210 91",
+    );
+    // The terminal's reversal came first: its obligation ends.
+    check(
+        "report silent
+         sale 1 1000 > issuer 0200 1000
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         never-sent
+         state 1 unwound
+         doubt 0",
+    );
+}
+
+#[test]
+fn t4_answers_that_are_not_of_this_request_are_ignored() {
+    for wrong in ["stan 77", "terminal OTHER001", "mti 0110", "mti 0430"] {
+        check(&format!(
+            "sale 1 1000 > issuer 0200 1000\nanswer 00 {wrong}\nstate 1 awaiting_issuer\nanswer 00 > terminal 0210 00"
+        ));
+    }
+}
+
+#[test]
+fn t4_an_approval_of_more_or_of_another_card_or_rrn_is_reversed() {
+    for wrong in ["amount 1001", "rrn 999999999999", "pan 5500000000000004"] {
+        check(&format!(
+            "sale 1 1000 > issuer 0200 1000
+             answer 00 {wrong} > issuer 0420 {} 4020; terminal 0210 68
+             cause 1 T4",
+            if wrong == "amount 1001" { 1001 } else { 1000 }
+        ));
+    }
+    check("sale 1 1000 > issuer 0200 1000\nanswer 00 pan 4111111111111111 > terminal 0210 00");
+    check_with(
+        |config| link(config).echoes_card_and_rrn = false,
+        "sale 1 1000 > issuer 0200 1000\nanswer 00 rrn 999999999999 > terminal 0210 00",
+    );
+}
+
+#[test]
+fn t5_a_late_approval_never_becomes_a_success() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         answer 00 > issuer 0421 1000 4021
+         ack 00
+         state 1 unwound
+         repeat 1 1000 > terminal 0210 68",
+    );
+}
+
+#[test]
+fn t5_a_late_decline_does_not_end_an_obligation() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         answer 51 > issuer 0421 1000 4021
+         state 1 awaiting_reversal_ack
+         ack 25
+         state 1 unwound",
+    );
+}
+
+#[test]
+fn t5_an_approval_after_the_end_opens_an_obligation_and_an_exception() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         pass 15000 > issuer 0421 1000 4021
+         ack 00
+         state 1 unwound
+         exceptions 0
+         answer 00 > issuer 0420 1000 4021
+         cause 1 T5
+         exceptions 1
+         ack 00
+         state 1 unwound
+         answer 00
+         state 1 unwound",
+    );
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         answer 00 > issuer 0420 1000 4021
+         cause 1 T5
+         exceptions 1",
+    );
+}
+
+#[test]
+fn t6_answers_to_requests_and_to_reversals_never_stand_for_each_other() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         answer 00 > issuer 0421 1000 4021
+         ack 00 mti 0210
+         state 1 awaiting_reversal_ack
+         ack 00 mti 0410
+         state 1 unwound",
+    );
+}
+
+#[test]
+fn t7_a_second_approval_with_another_code_is_for_a_person() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 approval AAAAAA > terminal 0210 00
+         answer 00 approval AAAAAA
+         state 1 awaiting_confirmation
+         answer 00 approval BBBBBB
+         state 1 needs_operator
+         operator 1 T7",
+    );
+}
+
+#[test]
+fn t8_an_answer_that_could_not_be_handed_over_waits_for_a_repeat_and_is_then_unwound() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report undeliverable
+         answer 00 > terminal 0210 00
+         evidence 1 not_handed
+         state 1 awaiting_delivery
+         pass 4999
+         repeat 1 1000 conn 2 > terminal 0210 00
+         evidence 1 handed
+         pass 60000
+         state 1 awaiting_confirmation",
+    );
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report undeliverable
+         answer 00 > terminal 0210 00
+         pass 5000 > issuer 0420 1000 4013
+         cause 1 T8
+         repeat 1 1000 conn 2 > terminal 0210 68
+         ack 00
+         state 1 unwound
+         repeat 1 1000 conn 2 > terminal 0210 68",
+    );
+    // Nobody is there when the approval comes.
+    check("sale 1 1000 > issuer 0200 1000\nclose\nanswer 00\nevidence 1 not_handed\npass 5000 > issuer 0420 1000 4013");
+}
+
+#[test]
+fn t8_while_the_write_is_pending_no_timer_acts() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report silent
+         answer 00 > terminal 0210 00
+         evidence 1 offered
+         pass 3600000
+         state 1 awaiting_delivery
+         repeat 1 1000 conn 2 > withdraw; terminal 0210 00
+         evidence 1 handed",
+    );
+}
+
+#[test]
+fn t9_an_approval_of_less_is_reversed_and_declined() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 10 amount 600 > issuer 0420 600 4020; terminal 0210 51
+         cause 1 T9
+         ack 00
+         state 1 unwound",
+    );
+}
+
+#[test]
+fn t10_a_serial_terminal_that_begins_anew_has_given_up() {
+    let script = "sale 1 1000 > issuer 0200 1000
+         sale 2 500 conn 2 > issuer 0420 1000 4001; issuer 0200 500
+         cause 1 T10
+         answer 00 nth 1 > issuer 0421 1000 4001
+         ack 00
+         state 1 unwound
+         answer 00 > terminal 0210 00";
+    check(script);
+    check_with(
+        |config| shops(config).serial = false,
+        "sale 1 1000 > issuer 0200 1000\nsale 2 500 conn 2 > issuer 0200 500\nstate 1 awaiting_issuer",
+    );
+}
+
+#[test]
+fn t9_a_group_that_takes_partial_approvals_gets_them() {
+    let partial = "sale 1 1000 > issuer 0200 1000\n";
+    check_with(
+        |config| shops(config).takes_partial_approvals = true,
+        &format!(
+            "{partial}answer 10 amount 600 > terminal 0210 10\nnet 1 600\nreverse 1 600 > issuer 0420 600 4000; terminal 0410 00"
+        ),
+    );
+    check_with(
+        |config| shops(config).partial_refused_as = iso8583::ResponseCode::EXCEEDS_AMOUNT_LIMIT,
+        &format!("{partial}answer 10 amount 600 > issuer 0420 600 4020; terminal 0210 61"),
+    );
+}
+
+#[test]
+fn t7_a_link_that_addresses_one_approval_gets_the_second_one_back() {
+    let mut config = config();
+    link(&mut config).addresses_one_approval = true;
+    let mut world = World::new(config);
+    world.run(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 approval AAAAAA > terminal 0210 00
+         answer 00 approval BBBBBB > issuer 0420 1000 4020
+         state 1 awaiting_confirmation
+         doubt 1
+         ack 00
+         state 1 awaiting_confirmation
+         doubt 0",
+    );
+    assert_eq!(world.reversals()[0].text(38), Some("BBBBBB"));
+}
+
+#[test]
+fn t1_what_the_host_did_not_take_is_taken_back_with_its_connection() {
+    let mut world = World::new(config());
+    world.run("sale 1 1000 > issuer 0200 1000\npass 14999");
+    assert_eq!(world.resets(), 0);
+    world.run_free("pass 1");
+    assert_eq!(world.resets(), 1, "R3: a connection with unacknowledged bytes is reset at T1");
+}

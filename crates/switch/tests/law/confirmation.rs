@@ -1,0 +1,107 @@
+//! How an approval is known to be received (C1-C3). The language of the scripts is in `world`.
+
+use crate::world::{check, check_with, shops};
+use switch::*;
+
+#[test]
+fn an_approval_is_confirmed_by_the_next_sale_c1() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         state 1 awaiting_issuer
+         doubt 1
+         answer 00 > terminal 0210 00
+         state 1 awaiting_confirmation
+         evidence 1 handed
+         doubt 0
+         pass 2000
+         sale 2 500 > issuer 0200 500
+         state 1 confirmed
+         confirmed 1 C1",
+    );
+}
+
+#[test]
+fn c1_needs_the_margin_the_profile_and_a_money_request() {
+    let soon = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 1999
+         sale 2 500 > issuer 0200 500
+         state 1 awaiting_confirmation";
+    check(soon);
+    let late = &soon.replace("1999", "2000");
+    check_with(|config| shops(config).reverses_first = false, late);
+    check_with(|config| shops(config).serial = false, late);
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 5000
+         echo > terminal 0810 00
+         repeat 1 1000 > terminal 0210 00
+         reverse 77 5 > terminal 0410 00
+         state 1 awaiting_confirmation",
+    );
+    // Another terminal proves nothing.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 5000
+         sale 1 1000 term 2 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         doubt 0",
+    );
+}
+
+#[test]
+fn c3_a_handed_approval_is_confirmed_at_the_deadline() {
+    check_with(
+        |config| shops(config).serial = false,
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 86399999
+         state 1 awaiting_confirmation
+         pass 1
+         state 1 confirmed
+         confirmed 1 C3",
+    );
+}
+
+#[test]
+fn c2_a_completion_confirms_or_undoes_and_silence_undoes() {
+    let vending = |config: &mut Config| {
+        shops(config).serial = false;
+        shops(config).reverses_first = false;
+        shops(config).confirm_within_ms = Some(60_000);
+    };
+    let sale = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    let run = |script: &str| check_with(vending, script);
+    run(&format!(
+        "{sale}complete 1 00 > terminal 0212 00\nstate 1 confirmed\nconfirmed 1 C2\ncomplete-again 1 00 > terminal 0212 00"
+    ));
+    run(&format!(
+        "{sale}complete 1 05 > issuer 0420 1000 4000; terminal 0212 00\ncause 1 C2\ncomplete-again 1 05 > terminal 0212 00"
+    ));
+    run(&format!("{sale}pass 59999\nstate 1 awaiting_confirmation\npass 1 > issuer 0420 1000 4013\ncause 1 C2"));
+    run(&format!("{sale}pass 60000 > issuer 0420 1000 4013\ncomplete 1 00 > terminal 0212 68\nexceptions 1"));
+    run("complete 1 00 > terminal 0212 25");
+    run("sale 1 1000 > issuer 0200 1000\ncomplete 1 00 > terminal 0212 25\nstate 1 awaiting_issuer");
+    // K2: counted from the restart.
+    run(&format!(
+        "{sale}pass 50000\ncrash\nlink up\npass 59999\nstate 1 awaiting_confirmation\npass 1 > issuer 0420 1000 4013"
+    ));
+}
+
+#[test]
+fn c3_the_deadline_follows_the_groups_policy() {
+    let at = |policy: AtDeadline, then: &str| {
+        check_with(
+            |config| {
+                shops(config).serial = false;
+                shops(config).at_deadline = policy;
+            },
+            &format!("sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\npass 86400000{then}"),
+        );
+    };
+    at(AtDeadline::Confirm, "\nstate 1 confirmed");
+    at(AtDeadline::Operator, "\nstate 1 needs_operator\noperator 1 C3\nrepeat 1 1000 > terminal 0210 00");
+    at(AtDeadline::Reverse, " > issuer 0420 1000 4001\ncause 1 C3");
+}

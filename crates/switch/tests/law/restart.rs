@@ -1,0 +1,111 @@
+//! Crashes, restarts, numbers and clocks (K1-K7). The language of the scripts is in `world`.
+
+use crate::world::{World, check, config};
+
+#[test]
+fn k1_what_was_in_flight_is_unwound_after_a_crash() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         crash
+         cause 1 K1
+         link up > issuer 0420 1000 4021
+         ack 00
+         state 1 awaiting_reversal_ack
+         pass 30000 > issuer 0421 1000 4021
+         ack 00
+         state 1 unwound
+         repeat 1 1000 > terminal 0210 68",
+    );
+}
+
+#[test]
+fn k2_what_was_offered_is_unknown_after_a_crash_and_a_persons_at_the_deadline() {
+    let crashed = "sale 1 1000 > issuer 0200 1000
+         report silent
+         answer 00 > terminal 0210 00
+         crash
+         link up
+         state 1 awaiting_confirmation
+         evidence 1 unknown
+        ";
+    check(&format!("{crashed}\nrepeat 1 1000 > terminal 0210 00\nevidence 1 handed"));
+    check(&format!("{crashed}\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\ncause 1 D8"));
+    // C1 applies, its margin counted from the restart.
+    check(&format!("{crashed}\npass 1999\nsale 2 500 > issuer 0200 500\nstate 1 awaiting_confirmation"));
+    check(&format!("{crashed}\npass 2000\nsale 2 500 > issuer 0200 500\nstate 1 confirmed"));
+    check(&format!("{crashed}\npass 86400000\nstate 1 needs_operator\noperator 1 K2\nrepeat 1 1000 > terminal 0210 00"));
+}
+
+#[test]
+fn k3_an_obligation_goes_on_after_a_crash_as_a_repeat() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         crash
+         link up
+         pass 0 > issuer 0421 1000 4000
+         ack 94
+         state 1 unwound",
+    );
+}
+
+#[test]
+fn k3_the_horizon_of_an_early_reversal_counts_from_the_restart() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         crash
+         link up
+         pass 0 > issuer 0421 1000 4021
+         ack 00
+         pass 29999
+         state 1 awaiting_reversal_ack
+         pass 1 > issuer 0421 1000 4021
+         ack 00
+         state 1 unwound",
+    );
+}
+
+#[test]
+fn k4_a_stan_in_use_is_skipped_and_without_one_the_request_is_refused() {
+    let mut world = World::new(config());
+    for stan in 1..=20 {
+        world.run(&format!("sale {stan} 1000 term {stan} > issuer 0200 1000"));
+    }
+    world.run_free("crash");
+    world.run_free("link up");
+    world.run_free("sale 30 1000 term 30");
+    let mut stans: Vec<&str> = world.requests().iter().map(|request| request.text(11).unwrap()).collect();
+    stans.sort();
+    stans.dedup();
+    assert_eq!(stans.len(), 21, "no STAN is used twice, over a crash too");
+}
+
+#[test]
+fn k4_a_stan_that_is_free_again_waits_for_its_turn() {
+    let mut world = World::new(config());
+    world.run("sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\npass 3600000\nsale 2 1000 > issuer 0200 1000");
+    assert_eq!(world.requests()[1].text(11), Some("000002"));
+    world.run("answer 51 > terminal 0210 51\ncrash\nlink up\npass 3600000\nsale 3 1000 > issuer 0200 1000");
+    assert_eq!(world.requests()[2].text(11), Some("000003"));
+}
+
+#[test]
+fn k7_deadlines_survive_a_restart_and_ignore_jumps_of_the_wall_clock() {
+    let undelivered = "sale 1 1000 > issuer 0200 1000
+         report undeliverable
+         answer 00 > terminal 0210 00
+         pass 3000
+         crash
+         link up
+         state 1 awaiting_delivery
+        ";
+    check(&format!("{undelivered}\npass 1999\nstate 1 awaiting_delivery\npass 1 > issuer 0420 1000 4013"));
+    let mut world = World::new(config());
+    world.run("sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00");
+    world.jump_wall_clock(-7_200_000);
+    world.run("pass 1000\nstate 1 awaiting_confirmation");
+    world.jump_wall_clock(90 * 86_400_000);
+    world.run("pass 1000\nstate 1 awaiting_confirmation\ndoubt 0");
+}

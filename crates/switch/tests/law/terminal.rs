@@ -1,0 +1,461 @@
+//! What a terminal sends again: repeats, sales keyed again, reversals, look-ups (D1-D13).
+//! The language of the scripts is in `world`.
+
+use crate::world::{World, check, check_with, config, shops};
+use switch::*;
+
+#[test]
+fn d1_a_repeat_in_flight_moves_the_answer_to_its_newest_connection() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         close
+         repeat 1 1000 conn 2
+         answer 00 > terminal 0210 00
+         evidence 1 handed",
+    );
+}
+
+#[test]
+fn d2_a_repeat_gets_the_stored_answer_and_the_issuer_sees_nothing() {
+    check(
+        "sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\nrepeat 1 1000 > terminal 0210 51\nsale 1 1000 > terminal 0210 51",
+    );
+    check(
+        "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\nrepeat 1 1000 > terminal 0210 00\npass 700000\nrepeat 1 1000 > terminal 0210 00",
+    );
+}
+
+#[test]
+fn d3_a_repeat_of_what_is_unwound_gets_68() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         repeat 1 1000 > terminal 0210 68",
+    );
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         reverse 1 1000 > terminal 0410 00
+         repeat 1 1000 > terminal 0210 68",
+    );
+}
+
+#[test]
+fn d4_the_same_key_with_other_content_is_refused_and_the_first_untouched() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         sale 1 2000 conn 2 > terminal 0210 94
+         waits
+         exceptions 1
+         answer 00 > terminal 0210 00
+         sale 1 2000 > terminal 0210 94
+         state 1 awaiting_confirmation
+         repeat 1 1000 > terminal 0210 00",
+    );
+    // A later reversal that does not say which one it means is for a person (D12); one that proves it is not.
+    let contested = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\nsale 1 2000 > terminal 0210 94\n";
+    check(&format!("{contested}reverse 1 1000 > terminal 0410 00\nstate 1 needs_operator\noperator 1 D12"));
+    check(&format!("{contested}reverse 1 1000 rrn > issuer 0420 1000 4000; terminal 0410 00\ncause 1 D8"));
+}
+
+#[test]
+fn outside_the_window_a_used_stan_is_a_new_transaction() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         pass 600000
+         sale 1 1000 time 071809 > issuer 0200 1000
+         movements 2",
+    );
+}
+
+#[test]
+fn d7_a_reversal_in_flight_cancels_what_was_asked() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         reverse 1 1000 conn 2 > issuer 0420 1000 4000; terminal 0410 00
+         cause 1 D7
+         answer 00 > issuer 0421 1000 4000
+         ack 00
+         state 1 unwound",
+    );
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report silent
+         answer 00 > terminal 0210 00
+         reverse 1 1000 conn 2 > withdraw; issuer 0420 1000 4000; terminal 0410 00",
+    );
+}
+
+#[test]
+fn d8_a_reversal_of_a_standing_approval_undoes_it() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 bare > issuer 0420 1000 4000; terminal 0410 00
+         cause 1 D8
+         ack 00
+         state 1 unwound
+         doubt 0",
+    );
+    // Confirmed already: the terminal's word still counts.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 2000
+         sale 2 500 > issuer 0200 500
+         state 1 confirmed
+         reverse 1 1000 conn 2 > issuer 0420 1000 4000; terminal 0410 00
+         ack 00
+         state 1 unwound",
+    );
+}
+
+#[test]
+fn d9_a_reversal_of_a_decline_is_answered_00() {
+    check(
+        "sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\nreverse 1 1000 > terminal 0410 00\nstate 1 declined\ndoubt 0",
+    );
+}
+
+#[test]
+fn d10_a_reversal_again_changes_nothing() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         reverse 1 1000 > terminal 0410 00
+         ack 00
+         reverse 1 1000 > terminal 0410 00
+         state 1 unwound",
+    );
+}
+
+#[test]
+fn d11_a_reversal_before_its_original_buries_it() {
+    check(
+        "reverse 1 1000 > terminal 0410 00
+         waits
+         sale 1 1000 > terminal 0210 94
+         waits
+         repeat 1 1000 > terminal 0210 94
+         movements 0
+         sale 2 1000 > issuer 0200 1000",
+    );
+    check("reverse 1 1000 > terminal 0410 00\ncrash\nlink up\nsale 1 1000 > terminal 0210 94");
+    check("reverse 1 1000 > terminal 0410 00\npass 86400000\nsale 1 1000 date 1123 > issuer 0200 1000");
+    check("reverse 1 1000 > terminal 0410 00\nsale 1 1000 term 2 > issuer 0200 1000");
+}
+
+#[test]
+fn d11_a_repeat_whose_original_never_arrived_is_the_original_unless_it_is_old() {
+    check("repeat 1 1000 > issuer 0200 1000");
+    check("repeat 1 1000 time 060000 > terminal 0210 94\nwaits\nexceptions 1");
+}
+
+#[test]
+fn d12_a_reversal_that_differs_is_for_a_person() {
+    let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    check(&format!("{live}reverse 1 900 > terminal 0410 64\nstate 1 needs_operator\noperator 1 D12\ndoubt 1"));
+    check(&format!("{live}reverse 1 1000 keep 1001 > terminal 0410 64\nstate 1 needs_operator"));
+    check(&format!("{live}reverse 1 1000 card 2 > terminal 0410 00\nstate 1 needs_operator"));
+    // It blocks C1.
+    check(&format!(
+        "{live}reverse 1 900 > terminal 0410 64\npass 5000\nsale 2 500 > issuer 0200 500\nstate 1 needs_operator"
+    ));
+    // An older one on STAN and amount alone.
+    check(&format!("{live}pass 600000\nreverse 1 1000 > terminal 0410 00\nstate 1 needs_operator"));
+    check(&format!("{live}pass 600000\nreverse 1 1000 rrn > issuer 0420 1000 4000; terminal 0410 00"));
+    // A hold and a debit under one STAN, and nothing says which is meant.
+    let both = format!("{live}auth 1 1000 > issuer 0100 1000\nanswer 00 > terminal 0110 00\n");
+    check(&format!("{both}reverse 1 1000 bare > terminal 0410 00\nstate 1 needs_operator\ndoubt 1"));
+    check(&format!("{both}reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\ndoubt 1"));
+    // DE90 names another time or class: too little to reverse it on, too much to say that nothing stands.
+    check(&format!("{live}reverse 1 1000 oldtime > terminal 0410 00\nstate 1 needs_operator\noperator 1 D12"));
+    check(&format!("{live}reverse 1 1000 class 0100 > terminal 0410 00\nstate 1 needs_operator"));
+    check(&format!("{live}reverse 1 900 oldtime > terminal 0410 00\nstate 1 awaiting_confirmation"));
+    // Without DE49 the amount is still an amount.
+    check(&format!("{live}reverse 1 1 nocurrency > terminal 0410 64\nstate 1 needs_operator"));
+    check(&format!("{live}reverse 1 1000 nocurrency > issuer 0420 1000 4000; terminal 0410 00"));
+    // The right reversal of an unanswered original, after a wrong one.
+    check(
+        "sale 1 1000 > issuer 0200 1000\nreverse 1 900 > terminal 0410 64\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\ncause 1 D7",
+    );
+    // A right reversal after a wrong one still undoes it (D8).
+    check(&format!(
+        "{live}reverse 1 900 > terminal 0410 64\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\nack 00\nstate 1 unwound"
+    ));
+}
+
+#[test]
+fn what_memory_holds_is_not_overwritten_by_what_a_look_up_finds() {
+    let mut config = config();
+    config.dedup_keys = 1;
+    let mut world = World::new(config);
+    world.run(
+        "sale 1 1000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         pass 1300000
+         sale 2 1000 time 073000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         sale 1 700 time 073000 > issuer 0200 700
+         movements 2
+         reverse 1 1000 de7 1122070000 > find
+         found > terminal 0410 00
+         state 1 awaiting_issuer",
+    );
+    let recalled = world.records().iter().filter(|entry| matches!(entry.record, Record::Recalled { .. })).count();
+    assert_eq!(recalled, 1, "only what memory had let go");
+}
+
+#[test]
+fn look_ups_bring_back_what_memory_let_go() {
+    let small = |config: &mut Config| config.dedup_keys = 1;
+    let let_go = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 3000
+         sale 2 500 > issuer 0200 500
+         answer 51 > terminal 0210 51
+         pass 1300000
+         sale 3 700 time 073000 > issuer 0200 700
+         answer 51 > terminal 0210 51
+         movements 1
+        ";
+    check_with(
+        small,
+        &format!(
+            "{let_go}\nreverse 1 1000 de7 1122070809 > find\nfound > issuer 0420 1000 4000; terminal 0410 00\nack 00\nstate 1 unwound"
+        ),
+    );
+    check_with(
+        small,
+        &format!("{let_go}\nreverse 9 1000 > find\nfound > terminal 0410 00\nsale 9 1000 time 073000 > terminal 0210 94"),
+    );
+    check_with(small, &format!("{let_go}\nrepeat 1 1000 > find\nfound > terminal 0210 00"));
+    // A reversal cancels a request that waits for its look-up; one that cannot be looked up stays without an answer.
+    check_with(
+        small,
+        &format!("{let_go}\nrepeat 8 1000 > find\nreverse 8 1000 conn 2 > find\nfound\nfound > terminal 0410 00"),
+    );
+    check_with(small, &format!("{let_go}\nreverse 1 1000 > find\nnot-found"));
+    check_with(small, &format!("{let_go}\nrepeat 8 1000 > find\nnot-found > terminal 0210 91"));
+}
+
+#[test]
+fn m8_d5_a_sale_keyed_again_unwinds_the_one_that_was_not_handed_over_and_goes_on() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report undeliverable
+         answer 00 > terminal 0210 00
+         pass 1000
+         sale 2 1000 fresh conn 2 > issuer 0420 1000 4013; issuer 0200 1000
+         cause 1 D5
+         answer 00 > terminal 0210 00
+         ack 00
+         state 1 unwound
+         state 2 awaiting_confirmation
+         exceptions 0",
+    );
+    // Another amount, card, class or a reference to it: another sale.
+    for other in [
+        "sale 2 1001 fresh > issuer 0200 1001",
+        "sale 2 1000 fresh card 2 > issuer 0200 1000",
+        "auth 2 1000 fresh > issuer 0100 1000",
+    ] {
+        check(&format!(
+            "sale 1 1000 > issuer 0200 1000
+             report undeliverable
+             answer 00 > terminal 0210 00
+             {other}
+             state 1 awaiting_delivery"
+        ));
+    }
+}
+
+#[test]
+fn m8_d6_equal_sales_that_may_both_be_good_are_flagged_and_never_reversed() {
+    let twice = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 3000
+         ";
+    check(&format!(
+        "{twice}sale 2 1000 fresh > issuer 0200 1000\nexceptions 1\nstate 1 confirmed\nanswer 00 > terminal 0210 00\ndoubt 0"
+    ));
+    check_with(
+        |config| shops(config).on_rekey = OnRekey::Refuse,
+        &format!(
+            "{twice}sale 2 1000 fresh > terminal 0210 94\nexceptions 1\nmovements 1\nrepeat 2 1000 fresh > terminal 0210 94"
+        ),
+    );
+    check(&format!("{twice}pass 180000\nsale 2 1000 fresh > issuer 0200 1000\nexceptions 0"));
+    // A crash hides whether the first was handed: allowed and flagged, not reversed.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report silent
+         answer 00 > terminal 0210 00
+         crash
+         link up
+         sale 2 1000 fresh > issuer 0200 1000
+         exceptions 1
+         state 1 awaiting_confirmation",
+    );
+}
+
+#[test]
+fn a_new_tap_under_a_used_key_is_a_new_transaction_and_closes_the_earlier() {
+    check(
+        "sale 1 1000 tap 1 > issuer 0200 1000
+         sale 1 1000 tap 2 conn 2 > issuer 0420 1000 4001; issuer 0200 1000
+         movements 2
+         answer 00 > terminal 0210 00
+         repeat 1 1000 tap 2 > terminal 0210 00
+         repeat 1 1000 tap 1 > terminal 0210 68",
+    );
+    check(
+        "sale 1 1000 tap 1 > issuer 0200 1000
+         report undeliverable
+         answer 00 > terminal 0210 00
+         sale 1 1000 tap 2 conn 2 > issuer 0420 1000 4013; issuer 0200 1000",
+    );
+    check(
+        "sale 1 1000 tap 1 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 1 1000 tap 2 conn 2 > issuer 0200 1000
+         exceptions 1",
+    );
+}
+
+#[test]
+fn on_repeat_unwind_takes_a_late_repeat_for_a_sale_given_up() {
+    let unwind = |config: &mut Config| shops(config).on_repeat = OnRepeat::Unwind;
+    let sale = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    check_with(unwind, &format!("{sale}pass 1999\nrepeat 1 1000 > terminal 0210 00\nstate 1 awaiting_confirmation"));
+    check_with(
+        unwind,
+        &format!(
+            "{sale}pass 2000\nrepeat 1 1000 > issuer 0420 1000 4013; terminal 0210 68\ncause 1 D2\nack 00\nstate 1 unwound"
+        ),
+    );
+    check_with(
+        unwind,
+        "sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\npass 5000\nrepeat 1 1000 > terminal 0210 51",
+    );
+}
+
+#[test]
+fn d13_a_partial_reversal_leaves_what_remains() {
+    let mut world = World::new(config());
+    world.run(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00
+         state 1 awaiting_confirmation
+         net 1 400
+         doubt 1
+         reverse 1 1000 keep 400 > terminal 0410 00
+         ack 00
+         doubt 0
+         net 1 400
+         pass 3000
+         sale 2 500 > issuer 0200 500
+         state 1 confirmed
+         net 1 400
+         reverse 1 1000 keep 500 > terminal 0410 64
+         state 1 needs_operator",
+    );
+    assert_eq!(world.reversals()[0].text(95).map(|text| &text[..12]), Some("000000000400"));
+    // All of it, after a part of it.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00
+         reverse 1 400 > issuer 0420 1000 4000; terminal 0410 00
+         cause 1 D8
+         ack 00
+         state 1 unwound
+         net 1 0",
+    );
+    // It survives a crash, beside a confirmation.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00
+         pass 2500
+         sale 2 500 card 2 > issuer 0200 500
+         state 1 confirmed
+         doubt 2
+         crash
+         link up > issuer 0420 500 4021
+         pass 0 > issuer 0421 1000 4004
+         ack 00
+         state 1 confirmed",
+    );
+    check(
+        "sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\nreverse 1 1000 keep 400 > terminal 0410 00\nstate 1 declined",
+    );
+}
+
+#[test]
+fn d10_a_reversal_for_what_a_person_has_or_decided_changes_nothing() {
+    // In the hands of a person with nothing held: the issuer said that there was no such original (R2).
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         ack 25
+         state 1 needs_operator
+         reverse 1 1000 > terminal 0410 00
+         waits
+         state 1 needs_operator
+         operator 1 R2",
+    );
+    for how in ["stands", "undone-elsewhere", "adjusted-elsewhere 300"] {
+        check(&format!(
+            "sale 1 1000 > issuer 0200 1000
+             answer 00 > terminal 0210 00
+             reverse 1 900 > terminal 0410 64
+             resolve 1 {how} > resolved
+             reverse 1 1000 > terminal 0410 00
+             waits
+             state 1 resolved
+             doubt 0"
+        ));
+    }
+}
+
+#[test]
+fn d1_t8_an_answer_goes_to_the_connection_that_last_carried_its_key() {
+    for then in ["", "close", "close\nlink up 2"] {
+        check(&format!(
+            "sale 1 1000 > issuer 0200 1000
+             repeat 1 1000 conn 2
+             {then}
+             answer 00 > terminal 0210 00
+             answered-on 2
+             evidence 1 handed
+             repeat 1 1000 conn 3 > terminal 0210 00
+             answered-on 3"
+        ));
+    }
+    // Nobody is there on the newest: the older is not told.
+    check("sale 1 1000 > issuer 0200 1000\nrepeat 1 1000 conn 2\nclose conn 2\nanswer 00\nevidence 1 not_handed");
+}
+
+#[test]
+fn d9_a_reversal_of_what_never_left_is_answered_00() {
+    check(
+        "report notsent\nsale 1 1000 > issuer 0200 1000; terminal 0210 91\nreverse 1 1000 > terminal 0410 00\nstate 1 declined\ndoubt 0",
+    );
+}
+
+#[test]
+fn d12_the_reversals_of_others_find_nothing_of_this_terminal() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 term 2 conn 2 > terminal 0410 00
+         reverse 1 1000 own rrn de38 AP0001 term 2 conn 2 > terminal 0410 00
+         state 1 awaiting_confirmation
+         evidence 1 handed",
+    );
+}
