@@ -335,7 +335,10 @@ impl Switch {
             }
             Decision::Keep(rule) => {
                 self.note_decided(rule.name(), id, out);
-                self.write(now, Record::ReversalSeen { id }, out);
+                // A part again says nothing of what remains: a repeat of the sale still gets its approval (D2, D13).
+                if differs != Differs::PartAgain {
+                    self.write(now, Record::ReversalSeen { id }, out);
+                }
                 if state == StateKind::Resolved {
                     self.movement_exception(now, id, rule, out);
                 }
