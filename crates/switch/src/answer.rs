@@ -5,7 +5,7 @@ use iso8583::{Amount, Currency, Fields, MaskedPan, Pan, ResponseCode, Stan};
 use crate::action::{Action, Note, Pending};
 use crate::codes::Money;
 use crate::config::Link;
-use crate::ids::{ActionId, GroupNo, LinkNo, Lsn, MovementId, Now};
+use crate::ids::{ActionId, GroupNo, LinkNo, MovementId, Now};
 use crate::input::Report;
 use crate::machine::{Output, Purpose, Switch};
 use crate::message;
@@ -250,19 +250,6 @@ impl Switch {
         let (conn, after_ms) = (waiter.conn, now.uptime_ms.saturating_sub(waiter.since_ms));
         out.actions.push(Pending { after, action: Action::ToTerminal { id: action, conn, message } });
         self.note(Note::Answered { mti: waiter.echo.mti(), code, rrn: Some(rrn), after_ms, issuer_ms }, out);
-    }
-
-    /// T1: no usable answer in time. Bytes that the host did not acknowledge are taken back with their connection (R3).
-    pub(crate) fn response_timed_out(&mut self, now: Now, id: MovementId, out: &mut Output) {
-        if self.movement(id).is_none_or(|movement| movement.state != StateKind::AwaitingIssuer) {
-            return;
-        }
-        let link =
-            self.live.get(&id).and_then(|live| live.request).filter(|request| request.left).map(|request| request.link);
-        self.give_up_request(now, id, Rule::T1, out);
-        if let Some(link) = link {
-            out.actions.push(Pending { after: Lsn(0), action: Action::ResetIfUnacknowledged { link } });
-        }
     }
 
     /// T1, T2: the obligation first, then 68 (M3), the reversal at once.

@@ -1,15 +1,14 @@
-//! The way of an approval to its terminal, and the end of its doubt (T8, D2, C1, C3).
+//! The way of an approval to its terminal, and its confirmation (T8, D2, C1, C3).
 
 use iso8583::ResponseCode;
 
 use crate::action::{Action, Note, Pending};
-use crate::config::AtDeadline;
 use crate::ids::{ActionId, Lsn, MovementId, Now};
 use crate::input::Report;
 use crate::look_up::Arrival;
 use crate::machine::{Output, Purpose, Switch, Timer};
 use crate::message;
-use crate::movement::{ConfirmedBy, Evidence, Reason, Rule, StateKind};
+use crate::movement::{ConfirmedBy, Evidence, Rule, StateKind};
 use crate::record::Record;
 use crate::request::answered;
 
@@ -55,38 +54,6 @@ impl Switch {
         let Some(group) = self.movement(id).map(|movement| movement.group) else { return };
         let grace_ms = self.config.group(group).redeliver_grace_ms;
         self.set_timer(id, now.uptime_ms + grace_ms.saturating_sub(past_ms), Timer::GraceOver(id));
-    }
-
-    /// T8: nobody asked again. From now on the key is answered 68.
-    pub(crate) fn grace_over(&mut self, now: Now, id: MovementId, out: &mut Output) {
-        let undelivered = self.movement(id).is_some_and(|movement| {
-            movement.state == StateKind::AwaitingDelivery && movement.evidence == Evidence::NotHanded
-        });
-        if undelivered {
-            self.oblige(now, id, Rule::T8, Reason::NotDelivered, out);
-        }
-    }
-
-    /// The deadline of a handed approval. One that the terminal should have confirmed is reversed (C2). Otherwise policy
-    /// decides (C3); what nobody knows to be handed is never confirmed by silence (K2).
-    pub(crate) fn confirm_deadline_passed(&mut self, now: Now, id: MovementId, out: &mut Output) {
-        let Some(movement) = self.movement(id) else { return };
-        if movement.state != StateKind::AwaitingConfirmation {
-            return;
-        }
-        let config = self.config.clone();
-        let group = config.group(movement.group);
-        let handed = match movement.evidence {
-            Evidence::Handed | Evidence::Seen => true,
-            Evidence::Unknown | Evidence::NotHanded | Evidence::Offered | Evidence::None => false,
-        };
-        match (group.confirm_within_ms, group.at_deadline, handed) {
-            (Some(_), _, _) => self.oblige(now, id, Rule::C2, Reason::NotDelivered, out),
-            (None, AtDeadline::Confirm, true) => self.confirm(now, id, ConfirmedBy::CutOver, Rule::C3, out),
-            (None, AtDeadline::Operator, true) => self.leave_to_operator(now, id, Rule::C3, out),
-            (None, AtDeadline::Reverse, true) => self.oblige(now, id, Rule::C3, Reason::Unspecified, out),
-            (None, _, false) => self.leave_to_operator(now, id, Rule::K2, out),
-        }
     }
 
     pub(crate) fn confirm(&mut self, now: Now, id: MovementId, by: ConfirmedBy, rule: Rule, out: &mut Output) {

@@ -44,6 +44,7 @@ mod restart;
 mod state;
 mod table;
 mod terminal_reversal;
+mod timers;
 mod unwind;
 mod view;
 

@@ -23,6 +23,7 @@ use crate::movement::{Key, Movement, SentAs};
 use crate::record::{Entry, Record};
 use crate::refused::Refused;
 use crate::state::{Keep, State};
+use crate::timers::Deadline;
 
 /// A deadline and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -235,9 +236,9 @@ impl Switch {
             }
             self.timers.pop_first();
             match timer {
-                Timer::ResponseTimeout(id) => self.response_timed_out(now, id, out),
-                Timer::GraceOver(id) => self.grace_over(now, id, out),
-                Timer::ConfirmDeadline(id) => self.confirm_deadline_passed(now, id, out),
+                Timer::ResponseTimeout(id) => self.deadline_passed(now, id, Deadline::Response, out),
+                Timer::GraceOver(id) => self.deadline_passed(now, id, Deadline::Grace, out),
+                Timer::ConfirmDeadline(id) => self.deadline_passed(now, id, Deadline::Confirm, out),
                 Timer::Reversal(id) => self.reversal_timer(now, id, out),
                 Timer::Link(link) => self.link_timer(now, link, out),
             }

@@ -185,6 +185,10 @@ pub enum Evidence {
 stored_enum!(Evidence { 0 => None, 1 => Offered, 2 => NotHanded, 3 => Handed, 4 => Seen, 5 => Unknown });
 
 impl Evidence {
+    /// All of them, for tables.
+    pub const ALL: [Evidence; 6] =
+        [Evidence::None, Evidence::Offered, Evidence::NotHanded, Evidence::Handed, Evidence::Seen, Evidence::Unknown];
+
     /// For people and `--json`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,8 +4,56 @@ use crate::ids::{MovementId, Now};
 use alloc::vec::Vec;
 
 use crate::machine::{Output, Sending, Switch, keep};
-use crate::movement::{Reason, Rule, StateKind};
+use crate::movement::{Movement, Reason, Rule, StateKind};
 use crate::record::Record;
+use crate::table::{decide, takes};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// Obligation: the answer may be lost with the process (K1).
+    Unwind,
+    /// The rest of the grace (T8, K7).
+    Grace,
+    /// The whole of `confirm_within`: what passed while nobody could confirm does not count (K2).
+    ConfirmAnew,
+    /// The rest of `confirm_deadline` (C3, K7).
+    Confirm,
+    /// The state has no deadline.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Row {
+    state: &'static [StateKind],
+    /// Whether the terminals confirm with a message of their own (C2).
+    explicit: &'static [bool],
+    then: Decision,
+}
+
+use StateKind as S;
+
+const ANY: &[bool] = &[];
+
+/// K1, K2: what a restart finds × the profile.
+#[rustfmt::skip]
+const RESTARTS: &[Row] = &[
+    Row { state: &[S::AwaitingIssuer], explicit: ANY, then: Decision::Unwind },
+    Row { state: &[S::AwaitingDelivery], explicit: ANY, then: Decision::Grace },
+    Row { state: &[S::AwaitingConfirmation], explicit: &[true], then: Decision::ConfirmAnew },
+    Row { state: &[S::AwaitingConfirmation], explicit: &[false], then: Decision::Confirm },
+    Row { state: &[S::AwaitingReversalAck, S::NeedsOperator, S::Declined, S::Confirmed, S::Unwound, S::Resolved], explicit: ANY, then: Decision::Nothing },
+];
+
+fn matches(row: &Row, state: StateKind, explicit: bool) -> bool {
+    takes(row.state, state) && takes(row.explicit, explicit)
+}
+
+/// K3: whether a promise is sent again. One that cannot be built or read is a person's (R4), and so is one whose original the
+/// issuer does not know (R2).
+fn goes_on(movement: &Movement) -> bool {
+    let parked = movement.state == StateKind::NeedsOperator && matches!(movement.operator_rule, Some(Rule::R2 | Rule::R4));
+    movement.owes() && !parked
+}
 
 impl Switch {
     /// Begins a life of the process: after the journal was replayed, before the first input.
@@ -39,27 +87,20 @@ impl Switch {
         let passed = |deadline_ms: u64| now.wall_ms.saturating_sub(since_ms).min(deadline_ms);
         let config = self.config.clone();
         let group = config.group(movement.group);
-        let parked =
-            movement.state == StateKind::NeedsOperator && matches!(movement.operator_rule, Some(Rule::R2 | Rule::R4));
-        let owes = movement.owes() && !parked;
+        let (state, explicit) = (movement.state, group.confirm_within_ms.is_some());
+        let owes = goes_on(movement);
         // R3: the horizon of what was never answered counts from here, failing all else.
         let unanswered = movement.answer.is_none();
-        match movement.state {
-            StateKind::AwaitingIssuer => {
+        match decide(RESTARTS, |row| matches(row, state, explicit)).then {
+            Decision::Unwind => {
                 self.live(id).horizon_from_ms = Some(now.uptime_ms);
                 self.oblige(now, id, Rule::K1, Reason::Timeout, out);
                 self.note_decided("K1", id, out);
             }
-            StateKind::AwaitingDelivery => self.begin_grace_after(now, id, passed(group.redeliver_grace_ms)),
-            // C2 counts from the restart (K2), C3 from the handing.
-            StateKind::AwaitingConfirmation if group.confirm_within_ms.is_some() => self.await_confirmation(now, id, 0),
-            StateKind::AwaitingConfirmation => self.await_confirmation(now, id, passed(group.confirm_deadline_ms)),
-            StateKind::AwaitingReversalAck
-            | StateKind::NeedsOperator
-            | StateKind::Declined
-            | StateKind::Confirmed
-            | StateKind::Unwound
-            | StateKind::Resolved => {}
+            Decision::Grace => self.begin_grace_after(now, id, passed(group.redeliver_grace_ms)),
+            Decision::ConfirmAnew => self.await_confirmation(now, id, 0),
+            Decision::Confirm => self.await_confirmation(now, id, passed(group.confirm_deadline_ms)),
+            Decision::Nothing => {}
         }
         if unanswered {
             self.live(id).horizon_from_ms = Some(now.uptime_ms);
@@ -78,5 +119,20 @@ impl Switch {
         live.horizon_from_ms = Some(now.uptime_ms);
         live.sending = Sending { sent_before, decided_before, ..Sending::default() };
         self.set_reversal_timer(id, now.uptime_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::assert_one_row;
+
+    #[test]
+    fn every_restart_matches_exactly_one_row() {
+        for state in StateKind::ALL {
+            for explicit in [false, true] {
+                assert_one_row(RESTARTS, &(state, explicit), |row| matches(row, state, explicit));
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod combinations;
 mod confirmation;
+mod every;
 mod promises;
 mod resolve;
 mod restart;
@@ -10,4 +11,5 @@ mod reversals;
 mod sequences;
 mod speak;
 mod terminal;
+mod totality;
 mod world;
