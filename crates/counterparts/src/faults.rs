@@ -9,8 +9,10 @@
 //! `"ignore"`, `{"silence": "after_ledger"}`, `{"cut": "before_ledger"}`, `{"delay_ms": 500}`,
 //! `{"late_ms": 500}`, `{"answer": "91"}`, `{"answer_moved": "96"}`, `{"partial_percent": 60}`,
 //! `{"double": {"approval": "other", "after_ms": 50}}`, `{"wrong": "stan"}`,
-//! `{"garbage": "after_ledger"}`, `{"half": "after_ledger"}`, `"cut_others"`. One rule does one
-//! thing: there is no late partial approval.
+//! `{"garbage": "after_ledger"}`, `{"half": "after_ledger"}`, `{"half_and_silence": "after_ledger"}`,
+//! `{"impossible_length": "after_ledger"}`, `"cut_others"`, `"other_connection"`,
+//! `{"down": {"side": "before_ledger", "for_ms": 3000}}`. One rule does one thing; each of them may
+//! come late: `{"late": {"by_ms": 500, "of": {"partial_percent": 60}}}`.
 
 use iso8583::ResponseCode;
 use serde::{Deserialize, Serialize};
@@ -120,6 +122,13 @@ pub enum Fault {
     DelayMs(u64),
     /// The ledger moves at once, the answer leaves this many milliseconds later.
     LateMs(u64),
+    /// Another fault whose ledger moves at once, and all that the peer sees of it comes later.
+    Late {
+        /// So many milliseconds later.
+        by_ms: u64,
+        /// Late itself, or any other.
+        of: Box<Fault>,
+    },
     /// This code in DE39, and the ledger does not move. 00 to a reversal: answered as done, and
     /// nothing was.
     Answer(#[serde(with = "crate::text")] ResponseCode),
@@ -129,7 +138,8 @@ pub enum Fault {
     /// A request that may be approved is approved for this share of its amount (1 to 99 per cent,
     /// at least one minor unit): code 10, the lesser amount in DE4 and in the ledger.
     PartialPercent(#[serde(deserialize_with = "percent")] u8),
-    /// The answer, and then the answer again. The ledger moves once.
+    /// The answer, and then the answer again. The ledger moves once, but for
+    /// [`Approval::SecondDebit`].
     Double {
         /// The second one's DE38.
         approval: Approval,
@@ -142,8 +152,22 @@ pub enum Fault {
     Garbage(Side),
     /// Half of the answer's frame, and then the connection is closed.
     Half(Side),
+    /// Half of the answer's frame, and then nothing more on this connection, which stays open.
+    HalfAndSilence(Side),
+    /// A frame that is announced longer than any message, and then nothing more on this connection,
+    /// which stays open.
+    ImpossibleLength(Side),
     /// The answer, and every other connection is closed.
     CutOthers,
+    /// The answer leaves on the oldest of the other connections; it is lost when there is none.
+    OtherConnection,
+    /// Every connection is closed, and new ones are refused for so long.
+    Down {
+        /// On which side of this message's movement.
+        side: Side,
+        /// Milliseconds.
+        for_ms: u64,
+    },
 }
 
 /// DE38 of a second answer.
@@ -154,6 +178,9 @@ pub enum Approval {
     Same,
     /// Another one, as if the request had been approved twice.
     Other,
+    /// Another one, and the request was approved twice: the ledger has two debits (or holds), each
+    /// with its DE38. Both answers are the same when nothing was approved.
+    SecondDebit,
 }
 
 /// What an answer says wrongly. A data element that the answer does not carry stays absent.
@@ -293,11 +320,19 @@ mod tests {
             (r#"{"cut":"after_ledger"}"#, Fault::Cut(Side::AfterLedger)),
             (r#"{"delay_ms":50}"#, Fault::DelayMs(50)),
             (r#"{"late_ms":60}"#, Fault::LateMs(60)),
+            (
+                r#"{"late":{"by_ms":60,"of":{"partial_percent":50}}}"#,
+                Fault::Late { by_ms: 60, of: Box::new(Fault::PartialPercent(50)) },
+            ),
             (r#"{"answer":"91"}"#, Fault::Answer(ResponseCode::ISSUER_UNAVAILABLE)),
             (r#"{"answer_moved":"96"}"#, Fault::AnswerMoved(ResponseCode::SYSTEM_MALFUNCTION)),
             (r#"{"partial_percent":60}"#, Fault::PartialPercent(60)),
             (r#"{"double":{"approval":"same","after_ms":0}}"#, Fault::Double { approval: Approval::Same, after_ms: 0 }),
             (r#"{"double":{"approval":"other","after_ms":5}}"#, Fault::Double { approval: Approval::Other, after_ms: 5 }),
+            (
+                r#"{"double":{"approval":"second_debit","after_ms":5}}"#,
+                Fault::Double { approval: Approval::SecondDebit, after_ms: 5 },
+            ),
             (r#"{"wrong":"stan"}"#, Fault::Wrong(Wrong::Stan)),
             (r#"{"wrong":"rrn"}"#, Fault::Wrong(Wrong::Rrn)),
             (r#"{"wrong":"card"}"#, Fault::Wrong(Wrong::Card)),
@@ -306,7 +341,11 @@ mod tests {
             (r#"{"wrong":"less"}"#, Fault::Wrong(Wrong::Less)),
             (r#"{"garbage":"before_ledger"}"#, Fault::Garbage(Side::BeforeLedger)),
             (r#"{"half":"after_ledger"}"#, Fault::Half(Side::AfterLedger)),
+            (r#"{"half_and_silence":"after_ledger"}"#, Fault::HalfAndSilence(Side::AfterLedger)),
+            (r#"{"impossible_length":"before_ledger"}"#, Fault::ImpossibleLength(Side::BeforeLedger)),
             (r#""cut_others""#, Fault::CutOthers),
+            (r#""other_connection""#, Fault::OtherConnection),
+            (r#"{"down":{"side":"after_ledger","for_ms":3000}}"#, Fault::Down { side: Side::AfterLedger, for_ms: 3000 }),
         ];
         for (json, fault) in cases {
             assert_eq!(rule(&format!(r#"{{"do": {json}}}"#)).fault, fault);
@@ -323,6 +362,8 @@ mod tests {
         assert!(refused(r#"{"do": {"partial_percent": 0}}"#));
         assert!(refused(r#"{"do": {"partial_percent": 100}}"#));
         assert!(refused(r#"{"do": {"wrong": "date"}}"#));
+        assert!(refused(r#"{"do": {"late": {"by_ms": 1, "of": "explode"}}}"#));
+        assert!(refused(r#"{"do": {"down": {"for_ms": 1}}}"#));
         assert!(refused(r#"{"do": {"double": {"approval": "same", "after_ms": 1, "times": 3}}}"#));
     }
 

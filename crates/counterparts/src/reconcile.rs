@@ -165,8 +165,9 @@ fn issuer_against_switch(issuer: &[MovementLine], switch: &[SwitchMovement], fou
             found.disagreements.push(format!("{rrn}: the switch used this RRN more than once"));
         }
         let theirs = by_rrn.get(rrn.as_str()).map_or(&[][..], Vec::as_slice);
-        if theirs.len() > 1 {
-            let times = theirs.len();
+        // An issuer that doubled its own movement was asked once; what stands of both is compared.
+        let times = theirs.iter().filter(|movement| !movement.second).count();
+        if times > 1 {
             found.disagreements.push(format!("{rrn}: the issuer moved money {times} times"));
         }
         let net: i64 = theirs.iter().map(|movement| movement.net).sum();
@@ -285,6 +286,7 @@ mod tests {
             mti: "0200".to_owned(),
             reversed: net == 0,
             net,
+            second: false,
         }
     }
 
@@ -408,6 +410,19 @@ mod tests {
             &[at_switch(RRN, "000001", "NeedsOperator", 1250)],
             approved(),
             &["532604000001: the issuer gave back more than it took, -5 stands"],
+        );
+    }
+
+    #[test]
+    fn the_issuer_doubled_its_own_movement() {
+        let doubled = |net| MovementLine { second: true, ..at_issuer(RRN, 1250, net) };
+        let switch = [at_switch(RRN, "000001", "Confirmed", 1250)];
+        check(&[at_issuer(RRN, 1250, 1250), doubled(0)], &switch, approved(), &[]);
+        check(
+            &[at_issuer(RRN, 1250, 1250), doubled(1250)],
+            &switch,
+            approved(),
+            &["532604000001: the switch says that 1250 stands (Confirmed), the issuer 2500"],
         );
     }
 

@@ -40,7 +40,7 @@ struct Account {
 }
 
 /// What one request moved.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Movement {
     pub(super) account: AccountId,
     pub(super) kind: Kind,
@@ -50,6 +50,8 @@ pub(super) struct Movement {
     pub(super) terminal: Option<[u8; 8]>,
     pub(super) amount: Amount,
     pub(super) mti: Mti,
+    /// Nobody asked for it: the second one of a request that was approved twice.
+    pub(super) second: bool,
     /// What stands of it, in minor units.
     pub(super) net: u64,
 }
@@ -105,6 +107,12 @@ impl Ledger {
         self.movements.push(movement);
         self.post(Entry { at_ms, movement: id, minor });
         id
+    }
+
+    /// Takes the amount of a movement once more, whatever is available: nobody asked for it.
+    pub(super) fn take_again(&mut self, at_ms: u64, id: MovementId) -> MovementId {
+        let first = self.movement(id).clone();
+        self.take(at_ms, Movement { second: true, net: first.amount.minor(), ..first })
     }
 
     /// Gives back what stands above `remains`. False if nothing did.
@@ -251,6 +259,14 @@ pub struct MovementLine {
     pub reversed: bool,
     /// What stands, in minor units.
     pub net: i64,
+    /// True for the second movement of a request that the issuer approved twice by a fault.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub second: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl MovementLine {
@@ -265,6 +281,7 @@ impl MovementLine {
             mti: movement.mti.to_string(),
             reversed: movement.net == 0,
             net: signed(movement.net),
+            second: movement.second,
         }
     }
 }
@@ -371,6 +388,7 @@ mod tests {
             terminal: Some(*b"TERM0001"),
             amount: Amount::new(minor, Currency::new(*b"978")).unwrap(),
             mti: Mti::new(b"0200"),
+            second: false,
             net: minor,
         }
     }

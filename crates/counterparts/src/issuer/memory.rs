@@ -92,6 +92,8 @@ pub(super) struct Decision {
     /// What was available after an approval, for DE54.
     pub(super) available: i64,
     pub(super) movement: Option<MovementId>,
+    /// DE38 and movement of a second approval, which no second request asked for.
+    pub(super) second: Option<([u8; 6], MovementId)>,
     /// The decision before this one with the same STAN.
     previous: Option<usize>,
 }
@@ -107,6 +109,7 @@ impl Decision {
             approval: None,
             available: 0,
             movement: None,
+            second: None,
             previous: None,
         }
     }
@@ -134,11 +137,20 @@ impl Memory {
 
     /// The newest request that this reference names: by STAN, else by RRN alone.
     pub(super) fn find(&self, reference: &Reference) -> Option<&Decision> {
+        self.position(reference).map(|id| &self.decisions[id])
+    }
+
+    /// The same, to be changed.
+    pub(super) fn find_mut(&mut self, reference: &Reference) -> Option<&mut Decision> {
+        self.position(reference).map(|id| &mut self.decisions[id])
+    }
+
+    fn position(&self, reference: &Reference) -> Option<usize> {
         let mut next = self.newest_by_stan.get(&reference.stan).copied();
         while let Some(id) = next {
             let decision = &self.decisions[id];
             if decision.reference.agrees(reference) {
-                return Some(decision);
+                return Some(id);
             }
             next = decision.previous;
         }

@@ -22,24 +22,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::card::Card;
 use crate::clock::Calendar;
-use crate::faults::{Fault, Faults, MtiClass, Side, Subject};
+use crate::faults::{Approval, Fault, Faults, MtiClass, Side, Subject};
 use ledger::{AccountId, Kind, Ledger, Movement};
 use memory::{Decision, Memory, Reference};
 
 /// What the driver has to do about a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Send this answer on the message's connection, after so many milliseconds.
-    Answer {
-        /// 0: at once.
+    /// Send this answer on the message's connection.
+    Answer(Fields),
+    /// Do this after so many milliseconds, if the message's connection is still there.
+    Later {
+        /// Never 0.
         after_ms: u64,
-        /// The answer.
-        answer: Fields,
+        /// Whatever it is.
+        effect: Box<Effect>,
     },
     /// Hand the message to [`Issuer::resume`] after so many milliseconds.
     Resume {
         /// Never 0.
         after_ms: u64,
+        /// The message as it came.
+        message: Fields,
     },
     /// Send the first on the message's connection at once, the second after so many milliseconds.
     Twice {
@@ -56,6 +60,17 @@ pub enum Effect {
     Garbage,
     /// Send the first half of this answer's frame, and close the connection.
     Half(Fields),
+    /// Send the first half of this answer's frame, and nothing more on that connection.
+    HalfAndSilence(Fields),
+    /// Send a frame that is announced longer than any message, and nothing more on that connection.
+    ImpossibleLength,
+    /// Send this answer on another connection.
+    Elsewhere(Fields),
+    /// Close every connection, and refuse new ones for so many milliseconds.
+    Down {
+        /// Milliseconds.
+        for_ms: u64,
+    },
     /// Close the connection that the message came on.
     Cut,
     /// Nothing.
@@ -172,7 +187,7 @@ impl Issuer {
         let fault = class_of(message).and_then(|class| self.faults.strike(&subject(class, message)));
         self.counts.faults += u64::from(fault.is_some());
         match fault {
-            None => self.judged(now_ms, message, at_once),
+            None => self.judged(now_ms, message, Effect::Answer),
             Some(fault) => self.misbehave(now_ms, message, fault),
         }
     }
@@ -193,24 +208,58 @@ impl Issuer {
                 self.on_side(now_ms, message, side);
                 Effect::Garbage
             }
-            Fault::Half(Side::BeforeLedger) => Effect::Half(self.answer(message, ResponseCode::SYSTEM_MALFUNCTION)),
-            Fault::Half(Side::AfterLedger) => self.judged(now_ms, message, Effect::Half),
-            Fault::DelayMs(0) => self.judged(now_ms, message, at_once),
-            Fault::DelayMs(after_ms) => Effect::Resume { after_ms },
-            Fault::LateMs(after_ms) => self.judged(now_ms, message, |answer| Effect::Answer { after_ms, answer }),
-            Fault::Answer(code) => at_once(self.answer(message, code)),
-            Fault::AnswerMoved(code) => self.judged(now_ms, message, |answer| at_once(spoil::with_code(answer, code))),
+            Fault::Half(side) => Effect::Half(self.broken(now_ms, message, side)),
+            Fault::HalfAndSilence(side) => Effect::HalfAndSilence(self.broken(now_ms, message, side)),
+            Fault::ImpossibleLength(side) => {
+                self.on_side(now_ms, message, side);
+                Effect::ImpossibleLength
+            }
+            Fault::Down { side, for_ms } => {
+                self.on_side(now_ms, message, side);
+                Effect::Down { for_ms }
+            }
+            Fault::DelayMs(0) => self.judged(now_ms, message, Effect::Answer),
+            Fault::DelayMs(after_ms) => Effect::Resume { after_ms, message: message.clone() },
+            Fault::LateMs(by_ms) => self.judged(now_ms, message, |answer| later(by_ms, Effect::Answer(answer))),
+            Fault::Late { by_ms, of } => later(by_ms, self.misbehave(now_ms, message, *of)),
+            Fault::Answer(code) => Effect::Answer(self.answer(message, code)),
+            Fault::AnswerMoved(code) => {
+                self.judged(now_ms, message, |answer| Effect::Answer(spoil::with_code(answer, code)))
+            }
             Fault::PartialPercent(percent) => match class_of(message) {
-                Some(MtiClass::Request) => at_once(self.request(now_ms, message, Some(percent))),
-                Some(MtiClass::Reversal | MtiClass::Network) | None => self.judged(now_ms, message, at_once),
+                Some(MtiClass::Request) => Effect::Answer(self.request(now_ms, message, Some(percent))),
+                Some(MtiClass::Reversal | MtiClass::Network) | None => self.judged(now_ms, message, Effect::Answer),
             },
-            Fault::Double { approval, after_ms } => self.judged(now_ms, message, |first| {
-                let second = spoil::second(first.clone(), approval);
-                Effect::Twice { first, after_ms, second }
-            }),
-            Fault::Wrong(what) => self.judged(now_ms, message, |answer| at_once(spoil::wrong(answer, what))),
+            Fault::Double { approval, after_ms } => self.double(now_ms, message, approval, after_ms),
+            Fault::Wrong(what) => self.judged(now_ms, message, |answer| Effect::Answer(spoil::wrong(answer, what))),
             Fault::CutOthers => self.judged(now_ms, message, Effect::Alone),
+            Fault::OtherConnection => self.judged(now_ms, message, Effect::Elsewhere),
         }
+    }
+
+    /// The answer twice; the second one's DE38 may have a movement of its own.
+    fn double(&mut self, now_ms: u64, message: &Fields, approval: Approval, after_ms: u64) -> Effect {
+        let Some(first) = self.resume(now_ms, message) else {
+            return Effect::Silence;
+        };
+        let second = spoil::second(first.clone(), approval);
+        if approval == Approval::SecondDebit
+            && let Some(code) = second.get(38).and_then(|code| code.try_into().ok())
+            && let Some(decision) = Reference::of_request(message).and_then(|of| self.memory.find_mut(&of))
+            && let Some(movement) = decision.movement.filter(|_| decision.second.is_none())
+        {
+            decision.second = Some((code, self.ledger.take_again(now_ms, movement)));
+        }
+        Effect::Twice { first, after_ms, second }
+    }
+
+    /// The answer of which only a part is sent.
+    fn broken(&mut self, now_ms: u64, message: &Fields, side: Side) -> Fields {
+        let judged = match side {
+            Side::BeforeLedger => None,
+            Side::AfterLedger => self.resume(now_ms, message),
+        };
+        judged.unwrap_or_else(|| self.answer(message, ResponseCode::SYSTEM_MALFUNCTION))
     }
 
     /// Judges the message if the fault strikes after the ledger.
@@ -304,6 +353,7 @@ impl Issuer {
                 terminal: decision.reference.terminal,
                 amount,
                 mti: message.mti(),
+                second: false,
                 net: amount.minor(),
             };
             decision.movement = Some(self.ledger.take(now_ms, movement));
@@ -362,10 +412,12 @@ impl Issuer {
             }
             return self.answer(message, self.settings.unknown_original_code);
         };
-        let Some(id) = original.movement else {
+        let Some(first) = original.movement else {
             self.counts.reversals_of_declined += 1;
             return self.answer(message, ResponseCode::APPROVED);
         };
+        let by_de38 = original.second.filter(|_| self.settings.addresses_one_approval);
+        let id = by_de38.filter(|(code, _)| message.get(38) == Some(code)).map_or(first, |(_, second)| second);
         let movement = self.ledger.movement(id);
         // After a partial approval either amount names it: what was asked, or what was approved.
         let known = [Some(movement.amount.minor()), original.amount.map(Amount::minor)];
@@ -437,8 +489,8 @@ impl AccountSettings {
     }
 }
 
-fn at_once(answer: Fields) -> Effect {
-    Effect::Answer { after_ms: 0, answer }
+fn later(after_ms: u64, effect: Effect) -> Effect {
+    if after_ms == 0 { effect } else { Effect::Later { after_ms, effect: Box::new(effect) } }
 }
 
 fn class_of(message: &Fields) -> Option<MtiClass> {

@@ -21,6 +21,9 @@ pub struct Settings {
     pub unknown_original_code: ResponseCode,
     /// A reversal that comes before its original is remembered, and the original then refused.
     pub remembers_early_reversals: bool,
+    /// Of two approvals of one request a reversal undoes the one that its DE38 names; otherwise
+    /// always the first.
+    pub addresses_one_approval: bool,
     /// DE2 of the request comes back in the answer.
     pub echoes_card: bool,
     /// Approvals and balance inquiries carry the available balance in DE54.
@@ -36,6 +39,7 @@ impl Default for Settings {
             default_balance: None,
             unknown_original_code: ResponseCode::NOT_FOUND,
             remembers_early_reversals: false,
+            addresses_one_approval: false,
             echoes_card: true,
             balance_in_answer: true,
             ignores_unknown_mti: false,

@@ -45,7 +45,7 @@ pub(super) fn with_code(mut answer: Fields, code: ResponseCode) -> Fields {
 pub(super) fn second(mut answer: Fields, approval: Approval) -> Fields {
     match approval {
         Approval::Same => {}
-        Approval::Other => {
+        Approval::Other | Approval::SecondDebit => {
             if let Some(mut code) = answer.get(38).map(<[u8]>::to_vec) {
                 code[..1].fill(b'X');
                 answer.set(38, &code);

@@ -66,7 +66,7 @@ fn issuer() -> Issuer {
 #[track_caller]
 fn send(issuer: &mut Issuer, message: &Fields) -> Fields {
     match issuer.receive(NOW, message) {
-        Effect::Answer { after_ms: 0, answer } => answer,
+        Effect::Answer(answer) => answer,
         other => panic!("{other:?}"),
     }
 }
@@ -317,12 +317,13 @@ fn a_fault_strikes_on_its_side_of_the_ledger() {
     check_fault(Fault::Silence(Side::AfterLedger), silence, true);
     check_fault(Fault::Cut(Side::BeforeLedger), cut, false);
     check_fault(Fault::Cut(Side::AfterLedger), cut, true);
-    let later = |effect: &Effect| matches!(effect, Effect::Resume { after_ms: 500 });
+    let later = |effect: &Effect| matches!(effect, Effect::Resume { after_ms: 500, .. });
     check_fault(Fault::DelayMs(500), later, false);
-    let late = |effect: &Effect| matches!(effect, Effect::Answer { after_ms: 500, .. });
+    let answer = |effect: &Effect| matches!(effect, Effect::Answer(_));
+    let late = |effect: &Effect| matches!(effect, Effect::Later { after_ms: 500, effect } if answer(effect));
     check_fault(Fault::LateMs(500), late, true);
-    let answered =
-        |effect: &Effect| matches!(effect, Effect::Answer { after_ms: 0, answer } if answer.text(39) == Some("91"));
+    check_fault(Fault::LateMs(0), answer, true);
+    let answered = |effect: &Effect| matches!(effect, Effect::Answer(answer) if answer.text(39) == Some("91"));
     check_fault(Fault::Answer(ResponseCode::ISSUER_UNAVAILABLE), answered, false);
 }
 
@@ -330,7 +331,8 @@ fn a_fault_strikes_on_its_side_of_the_ledger() {
 fn a_resumed_message_is_judged_without_faults() {
     let mut issuer = issuer();
     issuer.faults().replace(vec![Rule::new(Match::default(), Fault::DelayMs(9))]);
-    assert_eq!(issuer.receive(NOW, &request("0200", 1)), Effect::Resume { after_ms: 9 });
+    let message = request("0200", 1);
+    assert_eq!(issuer.receive(NOW, &message), Effect::Resume { after_ms: 9, message: message.clone() });
     let answer = issuer.resume(NOW, &request("0200", 1)).unwrap();
     assert_eq!(answer.text(39), Some("00"));
 }
@@ -382,6 +384,74 @@ fn garbage_and_half_a_frame_strike_on_their_side_of_the_ledger() {
     check_fault(Fault::Half(Side::BeforeLedger), half, false);
     check_fault(Fault::Half(Side::AfterLedger), half, true);
     check_fault(Fault::CutOthers, |effect| matches!(effect, Effect::Alone(answer) if answer.has(38)), true);
+}
+
+#[test]
+fn a_broken_frame_another_connection_and_an_outage_strike_on_their_side_of_the_ledger() {
+    for (side, moved) in [(Side::BeforeLedger, false), (Side::AfterLedger, true)] {
+        let half = |effect: &Effect| matches!(effect, Effect::HalfAndSilence(answer) if answer.mti() == mti("0210"));
+        check_fault(Fault::HalfAndSilence(side), half, moved);
+        check_fault(Fault::ImpossibleLength(side), |effect| *effect == Effect::ImpossibleLength, moved);
+        check_fault(Fault::Down { side, for_ms: 9 }, |effect| *effect == Effect::Down { for_ms: 9 }, moved);
+    }
+    let elsewhere = |effect: &Effect| matches!(effect, Effect::Elsewhere(answer) if answer.has(38));
+    check_fault(Fault::OtherConnection, elsewhere, true);
+}
+
+#[test]
+fn every_fault_can_come_late_and_its_ledger_moves_at_once() {
+    let late = |of| Fault::Late { by_ms: 70, of: Box::new(of) };
+    let comes_late = |of: Fault, expected: Effect| {
+        let mut issuer = struck(late(of));
+        let effect = issuer.receive(NOW, &request("0200", 1));
+        let Effect::Later { after_ms: 70, effect } = effect else { panic!("{effect:?}") };
+        assert_eq!(*effect, expected);
+        assert_eq!(issuer.movements().len(), 1);
+    };
+    comes_late(Fault::Garbage(Side::AfterLedger), Effect::Garbage);
+    comes_late(Fault::Cut(Side::AfterLedger), Effect::Cut);
+    let partial = send(&mut struck(Fault::PartialPercent(50)), &request("0200", 1));
+    assert_eq!(partial.text(4), Some("000000000625"));
+    comes_late(Fault::PartialPercent(50), Effect::Answer(partial));
+    let answer = send(&mut issuer(), &request("0200", 1));
+    comes_late(late(Fault::OtherConnection), Effect::Later { after_ms: 70, effect: Box::new(Effect::Elsewhere(answer)) });
+}
+
+/// A sale approved twice, each approval with its debit.
+#[track_caller]
+fn approved_twice(addresses_one_approval: bool) -> (Issuer, String) {
+    let mut issuer = struck(Fault::Double { approval: Approval::SecondDebit, after_ms: 40 });
+    issuer.change(Settings { addresses_one_approval, ..settings() });
+    let effect = issuer.receive(NOW, &request("0200", 1));
+    let Effect::Twice { first, after_ms: 40, second } = effect else { panic!("{effect:?}") };
+    assert_ne!(first.get(38), second.get(38));
+    (issuer, second.text(38).unwrap().to_owned())
+}
+
+#[test]
+fn a_second_debit_is_undone_by_its_own_approval_where_one_can_be_named_and_else_never() {
+    for (addresses, nets) in [(true, [1250, 0]), (false, [0, 1250])] {
+        let (mut issuer, second) = approved_twice(addresses);
+        check(&mut issuer, &request("0201", 1), "00", &[1250, 1250]);
+        check(&mut issuer, &with(reversal("0420", 1), &[(38, &second)]), "00", &nets);
+        check(&mut issuer, &with(reversal("0421", 1), &[(38, &second)]), "00", &nets);
+        assert_eq!(issuer.movements().iter().map(|line| line.second).collect::<Vec<_>>(), [false, true]);
+        let twice = issuer.report(0).ledger.approved_more_than_once;
+        assert_eq!(twice, [RrnCount { rrn: "532604000001".to_owned(), times: 2 }]);
+        // The first approval's name, or none at all, is the first one.
+        check(&mut issuer, &reversal("0420", 1), "00", &[0, nets[1]]);
+    }
+    // Nothing was approved: nothing to double; and a repeat struck again makes no third debit.
+    let poor = with(request("0200", 2), &[(4, "000000030000")]);
+    let mut issuer = struck(Fault::Double { approval: Approval::SecondDebit, after_ms: 0 });
+    assert!(matches!(issuer.receive(NOW, &poor), Effect::Twice { first, second, .. } if first == second));
+    assert!(issuer.movements().is_empty());
+    let (mut issuer, _) = approved_twice(true);
+    issuer
+        .faults()
+        .replace(vec![Rule::new(Match::default(), Fault::Double { approval: Approval::SecondDebit, after_ms: 0 })]);
+    issuer.receive(NOW, &request("0201", 1));
+    assert_eq!(issuer.movements().len(), 2);
 }
 
 /// A sale with one wrong thing in its answer, the ledger as if nothing were wrong.

@@ -20,6 +20,8 @@ use super::NetError;
 const MESSAGE_MAX: usize = 8 * 1024;
 /// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
+/// A length that no message has.
+const IMPOSSIBLE_LENGTH: [u8; LENGTH_BYTES] = [0xff; LENGTH_BYTES];
 /// No message of any dialect: neither text nor packed digits.
 const GARBAGE: [u8; 48] = [0xff; 48];
 
@@ -70,6 +72,8 @@ pub(super) struct Connection {
     /// Bytes at the front of `input` that were handled.
     handled: usize,
     output: Vec<u8>,
+    /// Nothing more is put into the output buffer.
+    silent: bool,
     layout: Layout,
     scratch: Vec<u8>,
 }
@@ -82,6 +86,7 @@ impl Connection {
             input: Vec::with_capacity(READ_BYTES),
             handled: 0,
             output: Vec::with_capacity(READ_BYTES),
+            silent: false,
             layout: Layout::new(),
             scratch: Vec::with_capacity(512),
         }
@@ -123,7 +128,9 @@ impl Connection {
                 Frame::Incomplete => return Ok(false),
                 Frame::KeepAlive => {
                     self.handled += LENGTH_BYTES;
-                    put_frame(&mut self.output, &[]);
+                    if !self.silent {
+                        put_frame(&mut self.output, &[]);
+                    }
                 }
                 Frame::TooLong { announced } => return Err(NetError::TooLong(announced)),
                 Frame::Message(Range { start, end }) => {
@@ -138,6 +145,9 @@ impl Connection {
 
     /// Puts a message into the output buffer.
     pub(super) fn put(&mut self, message: &Fields) -> Result<(), NetError> {
+        if self.silent {
+            return Ok(());
+        }
         self.dialect.assemble(message, &mut self.scratch)?;
         put_frame(&mut self.output, &self.scratch);
         Ok(())
@@ -153,7 +163,23 @@ impl Connection {
 
     /// Puts a frame that holds no message into the output buffer.
     pub(super) fn put_garbage(&mut self) {
-        put_frame(&mut self.output, &GARBAGE);
+        if !self.silent {
+            put_frame(&mut self.output, &GARBAGE);
+        }
+    }
+
+    /// Puts a length that no message has into the output buffer, and some bytes after it; nothing
+    /// may follow them.
+    pub(super) fn put_impossible_length(&mut self) {
+        if !self.silent {
+            self.output.extend_from_slice(&IMPOSSIBLE_LENGTH);
+            self.output.extend_from_slice(&GARBAGE);
+        }
+    }
+
+    /// What is put from now on is thrown away; the connection stays open, and is read.
+    pub(super) fn fall_silent(&mut self) {
+        self.silent = true;
     }
 
     /// Writes what is in the output buffer.

@@ -85,7 +85,11 @@ pub(super) struct Shared {
 struct Open {
     peer: SocketAddr,
     close: Arc<Notify>,
+    /// What has to be done on it.
+    effects: Effects,
 }
+
+type Effects = mpsc::UnboundedSender<Effect>;
 
 /// A connection, as `GET /connections` gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -143,6 +147,16 @@ impl Shared {
         let open = self.open();
         let closing = open.iter().filter(|(id, _)| wanted(**id));
         closing.inspect(|(_, open)| open.close.notify_one()).count()
+    }
+
+    /// Hands an answer to the oldest connection that is not this one; it is lost when there is no other.
+    fn answer_elsewhere(&self, not: u64, answer: Fields) {
+        let open = self.open();
+        let other = open.iter().find(|(id, _)| **id != not);
+        let sent = other.is_some_and(|(_, open)| open.effects.send(Effect::Answer(answer)).is_ok());
+        if !sent {
+            tracing::warn!("no other connection for an answer");
+        }
     }
 
     /// Puts a scenario in force.
@@ -324,8 +338,10 @@ async fn accept(listener: TcpListener, address: SocketAddr, tls: Option<Arc<Serv
                     let (id, acceptor, shared) = (connections, acceptor.clone(), Arc::clone(&shared));
                     tokio::spawn(async move {
                         let close = Arc::new(Notify::new());
-                        shared.open().insert(id, Open { peer, close: Arc::clone(&close) });
-                        if let Err(reason) = link(tcp, id, acceptor, &close, &shared).await {
+                        let (effects, to_do) = mpsc::unbounded_channel();
+                        let desk = Desk { id, shared: Arc::clone(&shared), effects: effects.clone() };
+                        shared.open().insert(id, Open { peer, close: Arc::clone(&close), effects });
+                        if let Err(reason) = link(tcp, acceptor, &close, desk, to_do).await {
                             tracing::info!(%peer, %reason, "link closed");
                         }
                         shared.open().remove(&id);
@@ -341,15 +357,31 @@ async fn accept(listener: TcpListener, address: SocketAddr, tls: Option<Arc<Serv
     }
 }
 
+/// What the effects on one connection are carried out with.
+struct Desk {
+    /// The connection's number.
+    id: u64,
+    shared: Arc<Shared>,
+    /// Effects that wait for their time come back through here.
+    effects: Effects,
+}
+
+/// Whether a connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    Close,
+}
+
 /// One link, from handshake to close.
 async fn link(
     tcp: TcpStream,
-    id: u64,
     acceptor: Option<TlsAcceptor>,
     close: &Notify,
-    shared: &Arc<Shared>,
+    desk: Desk,
+    to_do: mpsc::UnboundedReceiver<Effect>,
 ) -> Result<(), NetError> {
-    let mut links = shared.subscribe();
+    let mut links = desk.shared.subscribe();
     let went_down = async move { links.wait_for(|links| *links != Links::Up).await.is_ok() };
     tokio::select! {
         _ = went_down => Ok(()),
@@ -360,95 +392,100 @@ async fn link(
                 None => Socket::Plain(tcp),
                 Some(acceptor) => Socket::Tls(Box::new(acceptor.accept(tcp).await?.into())),
             };
-            serve(Connection::new(socket, shared.dialect), id, shared).await
+            serve(Connection::new(socket, desk.shared.dialect), &desk, to_do).await
         } => ended,
     }
 }
 
 /// Reads, judges and answers until the peer closes or a fault cuts. All answers to one read leave
 /// in one write.
-async fn serve(mut connection: Connection, id: u64, shared: &Arc<Shared>) -> Result<(), NetError> {
-    let (late, mut late_answers) = mpsc::unbounded_channel();
+async fn serve(mut connection: Connection, desk: &Desk, mut to_do: mpsc::UnboundedReceiver<Effect>) -> Result<(), NetError> {
     let mut message = Fields::new(Mti::new(b"0000"));
     loop {
-        let mut cut = false;
+        let mut then = Then::GoOn;
         tokio::select! {
             read = connection.fill() => {
                 if !read? {
                     return Ok(());
                 }
-                cut = judge_all(&mut connection, &mut message, id, shared, &late)?;
+                while then == Then::GoOn && connection.next(&mut message)? {
+                    let effect = desk.shared.issuer().receive(now_ms(), &message);
+                    then = desk.carry_out(effect, &mut connection)?;
+                }
             }
-            Some(first) = late_answers.recv() => {
+            Some(first) = to_do.recv() => {
                 let mut next = Some(first);
-                while let Some(answer) = next {
-                    connection.put(&answer)?;
-                    next = late_answers.try_recv().ok();
+                while let Some(effect) = next.filter(|_| then == Then::GoOn) {
+                    then = desk.carry_out(effect, &mut connection)?;
+                    next = to_do.try_recv().ok();
                 }
             }
         }
         connection.flush().await?;
-        if cut {
+        if then == Then::Close {
             return Ok(());
         }
     }
 }
 
-/// Judges every complete message in the buffer. True if a fault cuts the connection.
-fn judge_all(
-    connection: &mut Connection,
-    message: &mut Fields,
-    id: u64,
-    shared: &Arc<Shared>,
-    late: &mpsc::UnboundedSender<Fields>,
-) -> Result<bool, NetError> {
-    let now_ms = now_ms();
-    while connection.next(message)? {
-        let effect = shared.issuer().receive(now_ms, message);
+impl Desk {
+    /// Does what the issuer says.
+    fn carry_out(&self, effect: Effect, connection: &mut Connection) -> Result<Then, NetError> {
         match effect {
-            Effect::Answer { after_ms: 0, answer } => connection.put(&answer)?,
-            Effect::Answer { after_ms, answer } => answer_later(after_ms, answer, late.clone()),
+            Effect::Answer(answer) => connection.put(&answer)?,
+            Effect::Later { after_ms, effect } => self.after(after_ms, *effect),
             Effect::Twice { first, after_ms, second } => {
                 connection.put(&first)?;
                 match after_ms {
                     0 => connection.put(&second)?,
-                    _ => answer_later(after_ms, second, late.clone()),
+                    _ => self.after(after_ms, Effect::Answer(second)),
                 }
             }
             Effect::Alone(answer) => {
                 connection.put(&answer)?;
-                shared.close(|open| open != id);
+                self.shared.close(|open| open != self.id);
             }
+            Effect::Elsewhere(answer) => self.shared.answer_elsewhere(self.id, answer),
             Effect::Garbage => connection.put_garbage(),
+            Effect::ImpossibleLength => {
+                connection.put_impossible_length();
+                connection.fall_silent();
+            }
+            Effect::HalfAndSilence(answer) => {
+                connection.put_half(&answer)?;
+                connection.fall_silent();
+            }
             Effect::Half(answer) => {
                 connection.put_half(&answer)?;
-                return Ok(true);
+                return Ok(Then::Close);
             }
-            Effect::Resume { after_ms } => {
-                let work = resume(after_ms, message.clone(), Arc::clone(shared), late.clone());
-                tokio::spawn(work);
-            }
-            Effect::Cut => return Ok(true),
+            Effect::Down { for_ms } => self.shared.links_down_for(Duration::from_millis(for_ms)),
+            Effect::Resume { after_ms, message } => self.resume_after(after_ms, message),
+            Effect::Cut => return Ok(Then::Close),
             Effect::Silence => {}
         }
+        Ok(Then::GoOn)
     }
-    Ok(false)
-}
 
-/// Hands an answer to its connection after a time.
-fn answer_later(after_ms: u64, answer: Fields, late: mpsc::UnboundedSender<Fields>) {
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(after_ms)).await;
-        // The connection may be gone by then: the answer is lost with it.
-        let _ = late.send(answer);
-    });
-}
+    /// Has it done after a time.
+    fn after(&self, after_ms: u64, effect: Effect) {
+        let effects = self.effects.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            // The connection may be gone by then: the answer is lost with it.
+            let _ = effects.send(effect);
+        });
+    }
 
-/// Judges a message after its delay, whether its connection is still there or not.
-async fn resume(after_ms: u64, message: Fields, shared: Arc<Shared>, late: mpsc::UnboundedSender<Fields>) {
-    tokio::time::sleep(Duration::from_millis(after_ms)).await;
-    if let Some(answer) = shared.issuer().resume(now_ms(), &message) {
-        // The connection may be gone by then: the answer is lost with it.
-        let _ = late.send(answer);
+    /// Judges a message after its delay, whether its connection is still there or not.
+    fn resume_after(&self, after_ms: u64, message: Fields) {
+        let (shared, effects) = (Arc::clone(&self.shared), self.effects.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            if let Some(answer) = shared.issuer().resume(now_ms(), &message) {
+                // The connection may be gone by then: the answer is lost with it.
+                let _ = effects.send(Effect::Answer(answer));
+            }
+        });
     }
 }

@@ -527,6 +527,77 @@ fn of_two_links_one_dies_and_the_other_goes_on() {
     });
 }
 
+#[test]
+fn broken_frames_leave_the_connection_open_and_silent() {
+    run(async {
+        let issuer = plain_issuer().await;
+        let faults = [Fault::HalfAndSilence(Side::AfterLedger), Fault::ImpossibleLength(Side::AfterLedger)];
+        for (stan, fault) in [(1, faults[0].clone()), (3, faults[1].clone())] {
+            let mut link = plain_link(issuer.address()).await;
+            issuer.set_faults(vec![Rule::new(Match::default(), fault.clone()).times(1)]);
+            ask(&mut link, &sale_of(stan)).await;
+            let broken = tokio::time::timeout(SECOND / 5, link.receive()).await;
+            let as_named = match (&fault, &broken) {
+                // Half of it is there, and the rest does not come.
+                (Fault::HalfAndSilence(_), Err(_)) => {
+                    let (have, needs) = link.progress();
+                    have > 0 && needs.is_some_and(|needs| have == needs / 2)
+                }
+                (_, Ok(Err(NetError::TooLong(announced)))) => *announced == usize::from(u16::MAX),
+                (_, _) => false,
+            };
+            assert!(as_named, "{fault:?}: {broken:?}");
+            // It hears what is asked next, and says nothing to it, nor to a keep-alive.
+            ask(&mut link, &sale_of(stan + 1)).await;
+            let before = link.progress();
+            assert!(tokio::time::timeout(SECOND / 5, link.fill()).await.is_err(), "{fault:?}");
+            assert_eq!(link.progress(), before);
+        }
+        assert_eq!(issuer.movements().len(), 4);
+    });
+}
+
+#[test]
+fn an_answer_comes_on_another_connection_late_or_at_once_or_is_lost_without_one() {
+    run(async {
+        let issuer = plain_issuer().await;
+        let fault = |fault| issuer.set_faults(vec![Rule::new(Match::default(), fault).times(1)]);
+        let mut first = plain_link(issuer.address()).await;
+        fault(Fault::OtherConnection);
+        ask(&mut first, &sale_of(1)).await;
+        assert!(tokio::time::timeout(SECOND / 5, first.receive()).await.is_err(), "there is no other");
+
+        let mut second = plain_link(issuer.address()).await;
+        ask(&mut second, &sale_of(2)).await;
+        second.receive().await.unwrap().unwrap();
+        fault(Fault::OtherConnection);
+        ask(&mut second, &sale_of(3)).await;
+        assert_eq!(first.receive().await.unwrap().unwrap().text(11), Some("000003"));
+        fault(Fault::Late { by_ms: 30, of: Box::new(Fault::OtherConnection) });
+        ask(&mut first, &sale_of(4)).await;
+        assert_eq!(second.receive().await.unwrap().unwrap().text(11), Some("000004"));
+        ask(&mut first, &sale_of(5)).await;
+        assert_eq!(first.receive().await.unwrap().unwrap().text(11), Some("000005"), "only what is struck");
+    });
+}
+
+#[test]
+fn a_partial_approval_comes_late() {
+    run(async {
+        let issuer = plain_issuer().await;
+        let mut link = plain_link(issuer.address()).await;
+        let fault = Fault::Late { by_ms: 300, of: Box::new(Fault::PartialPercent(60)) };
+        issuer.set_faults(vec![Rule::new(Match::default(), fault).times(1)]);
+        let began = std::time::Instant::now();
+        ask(&mut link, &sale_of(1)).await;
+        assert!(tokio::time::timeout(SECOND / 10, link.receive()).await.is_err());
+        assert_eq!(nets(&issuer), [("000001".to_owned(), 750)], "the ledger does not wait");
+        let answer = link.receive().await.unwrap().unwrap();
+        assert_eq!((answer.text(39), answer.text(4)), (Some("10"), Some("000000000750")));
+        assert!(began.elapsed() >= Duration::from_millis(300));
+    });
+}
+
 async fn refused(address: SocketAddr) -> bool {
     TcpStream::connect(address).await.is_err()
 }
@@ -548,6 +619,19 @@ fn links_go_down_for_a_time_unless_they_are_told_otherwise() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert!(began.elapsed() > Duration::from_millis(200));
+
+        // A rule does the same, to every connection.
+        let (mut link, mut other) = (plain_link(address).await, plain_link(address).await);
+        let down = Fault::Down { side: Side::AfterLedger, for_ms: 300 };
+        issuer.set_faults(vec![Rule::new(Match::default(), down).times(1)]);
+        ask(&mut link, &sale_of(2)).await;
+        assert!(closed(&mut link).await && closed(&mut other).await);
+        assert!(refused(address).await);
+        assert_eq!(issuer.movements().len(), 2);
+        while refused(address).await {
+            assert!(began.elapsed() < 10 * SECOND);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
 
         // A later command takes the place of the time.
         issuer.set_links_down_for(Duration::from_millis(50));

@@ -79,5 +79,12 @@ fn the_examples_say_what_their_names_say() {
     check_example("wrong-answers", &[wrong.as_slice(), &broken].concat());
     let cuts = [Fault::Cut(Side::BeforeLedger), Fault::Cut(Side::AfterLedger), Fault::Half(Side::AfterLedger)];
     check_example("flaky", &[cuts.as_slice(), &[Fault::CutOthers, Fault::LateMs(300)]].concat());
-    assert_eq!(std::fs::read_dir(examples()).unwrap().count(), 9, "each example is checked");
+    check_example("approved-twice", &[double(Approval::SecondDebit, 200)]);
+    let frames = [Fault::HalfAndSilence(Side::AfterLedger), Fault::ImpossibleLength(Side::AfterLedger)];
+    check_example("broken-frames", &[frames.as_slice(), &[Fault::Half(Side::BeforeLedger)]].concat());
+    let late = |by_ms, of| Fault::Late { by_ms, of: Box::new(of) };
+    check_example("other-connection", &[late(500, Fault::OtherConnection), Fault::OtherConnection]);
+    check_example("late-partial", &[late(20_000, Fault::PartialPercent(60))]);
+    check_example("outage", &[Fault::Down { side: Side::AfterLedger, for_ms: 3000 }, Fault::CutOthers]);
+    assert_eq!(std::fs::read_dir(examples()).unwrap().count(), 14, "each example is checked");
 }
