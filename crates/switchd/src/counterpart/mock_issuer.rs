@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -11,6 +11,7 @@ use counterparts::faults::Rule;
 use counterparts::issuer::{AccountSettings, Settings};
 use counterparts::net::issuer::{MockIssuer, MockIssuerArgs};
 use counterparts::net::tls::Identity;
+use counterparts::scenario::Scenario;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,7 +22,12 @@ use crate::exit::{Exit, Failure};
 pub(super) const EXAMPLES: &str = "Examples:
   switchd mock-issuer --dir state
   switchd mock-issuer --dir state --account 4000001234567899:500000
+  switchd mock-issuer --dir state --scenario deploy/scenarios/late.json --seed 7
   switchd mock-issuer --plain --settings issuer.toml --address 127.0.0.1:0 --addresses-file issuer.json
+
+A scenario file says what it does wrong, under a name; deploy/scenarios has examples. PUT /scenario takes the same:
+  {\"version\": 1, \"name\": \"partial: every other sale is approved for six tenths\",
+   \"rules\": [{\"match\": {\"mti_class\": \"request\", \"rate\": 0.5}, \"do\": {\"partial_percent\": 60}}]}
 
 The settings file:
   [issuer]
@@ -67,6 +73,9 @@ pub(crate) struct MockIssuerCli {
     /// Accounts, behaviour and faults, TOML.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// What it does wrong, in one piece: a scenario file of version 1, JSON.
+    #[arg(long, value_name = "FILE", conflicts_with = "settings")]
+    scenario: Option<PathBuf>,
     /// One account: card number and balance in minor units. May be repeated.
     #[arg(long = "account", value_name = "CARD:BALANCE", value_parser = account)]
     accounts: Vec<AccountSettings>,
@@ -102,9 +111,12 @@ struct SettingsFile {
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) async fn run(args: &MockIssuerCli) -> Result<Exit, Failure> {
-    let arguments = arguments(args).map_err(|error| Failure::new(Exit::Config, error))?;
+    let not_usable = |error| Failure::new(Exit::Config, error);
+    let scenario = args.scenario.as_deref().map(read_scenario).transpose().map_err(not_usable)?;
+    let plays = scenario.as_ref().map(|scenario| scenario.name.clone());
+    let arguments = arguments(args, scenario).map_err(not_usable)?;
     let issuer = MockIssuer::start(arguments).await.map_err(failure)?;
-    announce(args, &issuer)?;
+    announce(args, &issuer, plays.as_deref())?;
     let signals = || Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
     let (mut terminate, mut interrupt) = signals().map_err(|error: std::io::Error| Failure::new(Exit::Failed, error))?;
     tokio::select! {
@@ -115,12 +127,14 @@ pub(super) async fn run(args: &MockIssuerCli) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn arguments(args: &MockIssuerCli) -> anyhow::Result<MockIssuerArgs> {
-    let file = match &args.settings {
+fn arguments(args: &MockIssuerCli, scenario: Option<Scenario>) -> anyhow::Result<MockIssuerArgs> {
+    let SettingsFile { issuer: mut settings, fault: mut faults } = match &args.settings {
         None => SettingsFile::default(),
         Some(path) => read_settings(path)?,
     };
-    let mut settings = file.issuer;
+    if let Some(scenario) = scenario {
+        (settings, faults) = (scenario.settings.unwrap_or_default(), scenario.rules);
+    }
     settings.accounts.extend(args.accounts.iter().cloned());
     settings.default_balance = args.default_balance.or(settings.default_balance);
     if settings.accounts.is_empty() && settings.default_balance.is_none() {
@@ -136,7 +150,7 @@ fn arguments(args: &MockIssuerCli) -> anyhow::Result<MockIssuerArgs> {
         tls: identity(args),
         dialect: args.dialect.clone(),
         settings,
-        faults: file.fault,
+        faults,
         seed: args.seed,
     })
 }
@@ -161,6 +175,12 @@ fn read_settings(path: &PathBuf) -> anyhow::Result<SettingsFile> {
     })
 }
 
+fn read_scenario(path: &Path) -> anyhow::Result<Scenario> {
+    const NEXT: &str = "next: compare with the examples in deploy/scenarios";
+    let text = fs::read_to_string(path).with_context(|| format!("the scenario {}; {NEXT}", path.display()))?;
+    text.parse::<Scenario>().map_err(|reason| anyhow!("{}: {reason}; {NEXT}", path.display()))
+}
+
 fn identity(args: &MockIssuerCli) -> Option<Identity> {
     if let Some(dir) = &args.dir {
         let tls = dir.join("tls");
@@ -174,13 +194,16 @@ fn identity(args: &MockIssuerCli) -> Option<Identity> {
     Some(Identity { certificate, key, authority })
 }
 
-fn announce(args: &MockIssuerCli, issuer: &MockIssuer) -> anyhow::Result<()> {
+fn announce(args: &MockIssuerCli, issuer: &MockIssuer, plays: Option<&str>) -> anyhow::Result<()> {
     let (address, control) = (issuer.address().to_string(), issuer.control_address().to_string());
     let json = serde_json::json!({ "issuer": address, "control": control });
     if args.json {
         println!("{json}");
     } else {
         println!("mock issuer on {address}, control on http://{control}");
+        if let Some(plays) = plays {
+            println!("scenario {plays}");
+        }
     }
     if let Some(file) = &args.addresses_file {
         let part = file.with_extension("part");
@@ -207,6 +230,44 @@ mod tests {
         let args = Command::parse_from([&["mock-issuer"], arguments].concat()).args;
         let found = address(&args).map_or_else(|error| error.to_string(), |address| address.to_string());
         assert!(found.contains(listens), "{arguments:?}: {found}");
+    }
+
+    /// What a scenario file leads to: its faults and the balance of a card that is not known, or the refusal.
+    #[track_caller]
+    fn check_scenario(content: Option<&str>, more: &[&str], expected: &str) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("scenario.json");
+        if let Some(content) = content {
+            fs::write(&file, content).expect("the directory is ours");
+        }
+        let path = file.to_str().expect("the path is text");
+        let args = Command::parse_from([&["mock-issuer", "--plain", "--scenario", path], more].concat()).args;
+        let found = match read_scenario(&file).and_then(|scenario| arguments(&args, Some(scenario))) {
+            Ok(found) => format!(
+                "{:?} {:?}",
+                found.faults.iter().map(|f| &f.fault).collect::<Vec<_>>(),
+                found.settings.default_balance
+            ),
+            Err(error) => format!("{error:#}"),
+        };
+        assert!(found.contains(expected), "{content:?} {more:?}: {found}");
+        if found != expected {
+            assert!(found.contains("scenario.json") && found.contains("next: "), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_scenario_file_is_in_force_from_the_start_or_refused_with_what_to_do() {
+        let good = r#"{"version": 1, "name": "n", "rules": [{"do": "ignore"}], "settings": {"default_balance": 5}}"#;
+        check_scenario(Some(good), &[], "[Ignore] Some(5)");
+        check_scenario(Some(good), &["--default-balance", "7"], "[Ignore] Some(7)");
+        check_scenario(Some(r#"{"version": 1, "name": "n"}"#), &[], "[] Some(1000000)");
+        check_scenario(None, &[], "No such file or directory");
+        check_scenario(Some("{"), &[], "is not JSON");
+        check_scenario(Some(r#"{"version": 2, "name": "n"}"#), &[], "has version 2, and this program reads version 1");
+        check_scenario(Some(r#"{"version": 1, "name": "n", "rule": []}"#), &[], "unknown field `rule`");
+        let both = Command::try_parse_from(["mock-issuer", "--plain", "--scenario", "a", "--settings", "b"]);
+        assert!(both.is_err_and(|error| error.to_string().contains("cannot be used with")));
     }
 
     #[test]
