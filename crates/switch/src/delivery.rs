@@ -73,7 +73,11 @@ impl Switch {
     }
 
     pub(crate) fn leave_to_operator(&mut self, now: Now, id: MovementId, rule: Rule, out: &mut Output) {
-        self.withdraw(id, out);
+        // T7: the first approval counts until a person says otherwise, and its answer goes its way: whoever waits for it must
+        // not be left without any.
+        if rule != Rule::T7 {
+            self.withdraw(id, out);
+        }
         self.clear_timer(id);
         self.forget_in_flight(id);
         // R4: only what cannot be built or read is parked; a promise beside the state is kept whatever else is in doubt.

@@ -239,7 +239,11 @@ impl Switch {
             }
             (Decision::OfferAgain, Some(id)) => self.offer_again(now, id, &arrival, out),
             (Decision::Replay, Some(id)) => self.replay_answer(now, id, &arrival, out),
-            (Decision::Unwound, Some(id)) => self.answer_unwound(now, id, &arrival, out),
+            (Decision::Unwound, Some(id)) => {
+                // An answer of another word that is still pending is for nobody any more (T8).
+                self.withdraw(id, out);
+                self.answer_unwound(now, id, &arrival, out);
+            }
             // Another content while the first is looked up: the first is untouched (D4).
             (Decision::Conflict | Decision::OfferAgain | Decision::Replay | Decision::Unwound, None) => {
                 self.refuse(now, &arrival, None, ResponseCode::DUPLICATE, out);

@@ -187,6 +187,28 @@ fn t7_a_second_approval_with_another_code_is_for_a_person() {
     );
 }
 
+/// Both approvals in one read of the link: the answer of the first is on its way and stays there.
+#[test]
+fn t7_a_second_approval_does_not_take_back_the_answer_of_the_first() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report silent
+         answer 00 approval AAAAAA > terminal 0210 00
+         answer 00 approval BBBBBB
+         state 1 needs_operator
+         written
+         operator 1 T7",
+    );
+    // Until its terminal asks again: only one word may reach it.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report silent
+         answer 00 approval AAAAAA > terminal 0210 00
+         answer 00 approval BBBBBB
+         repeat 1 1000 conn 2 > withdraw; terminal 0210 68",
+    );
+}
+
 #[test]
 fn t8_an_answer_that_could_not_be_handed_over_waits_for_a_repeat_and_is_then_unwound() {
     check(
