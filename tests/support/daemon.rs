@@ -48,6 +48,7 @@ pub(crate) struct Exception {
     pub(crate) rule: String,
     pub(crate) terminal: String,
     pub(crate) stan: String,
+    pub(crate) rrn: Option<String>,
 }
 
 /// What `switchd doubt --json` shows.
@@ -233,7 +234,8 @@ impl Drop for Daemon {
     }
 }
 
-fn append(file: &Path) -> File {
+/// A file that is written at its end.
+pub(super) fn append(file: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(file).expect("the log can be written")
 }
 

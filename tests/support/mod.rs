@@ -3,6 +3,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod host;
+pub(crate) mod issuer;
 pub(crate) mod line;
 pub(crate) mod scan;
 pub(crate) mod site;
@@ -10,6 +11,7 @@ pub(crate) mod wait;
 
 pub(crate) use daemon::Daemon;
 pub(crate) use host::Host;
+pub(crate) use issuer::IssuerProcess;
 pub(crate) use line::{code, echo, field, name, repeat_of, reversal_of, sale};
 pub(crate) use site::{Options, Site, card};
 pub(crate) use wait::{PATIENCE, until, within};

@@ -3,7 +3,6 @@
 //! Every site has an address of loopback of its own, so that a daemon that is started again finds its port free: no
 //! connection of another test can have taken it. Invariant: everything of a site is below its directory and goes with it.
 
-use std::fmt::Write;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -61,6 +60,10 @@ pub(crate) struct Options {
     pub(crate) log: &'static str,
     /// Lines for `[limits]`.
     pub(crate) limits: &'static str,
+    /// Lines for the `[[group]]` of all terminals.
+    pub(crate) group: &'static str,
+    /// Sections after all others.
+    pub(crate) more: String,
 }
 
 /// Nothing times out, and an answer is waited for longer than a loaded machine needs for it.
@@ -79,6 +82,8 @@ impl Default for Options {
             backoff_max: 100,
             log: "debug",
             limits: "",
+            group: "",
+            more: String::new(),
         }
     }
 }
@@ -129,6 +134,11 @@ impl Site {
             None => (issuer.address(), true),
         };
         let links = if hosts.is_empty() { vec![(issuer.address(), true)] } else { hosts.iter().map(of_host).collect() };
+        Self::around(dir, issuer, options, links)
+    }
+
+    /// The daemon is started in a directory that is there, with an issuer that is there, and not waited for.
+    pub(crate) fn around(dir: TempDir, issuer: MockIssuer, options: Options, links: Vec<(SocketAddr, bool)>) -> Self {
         let config = dir.path().join("switchd.toml");
         let ip = own_address();
         fs::write(&config, configuration(&options, SocketAddr::from((ip, 0)), &links)).expect("the directory is ours");
@@ -283,7 +293,7 @@ pub(crate) fn card() -> Presented {
     Presented::new(PAN.parse().expect("it is a card number"))
 }
 
-fn as_switch_movement(tx: &Tx) -> SwitchMovement {
+pub(crate) fn as_switch_movement(tx: &Tx) -> SwitchMovement {
     SwitchMovement {
         rrn: tx.rrn.clone(),
         terminal: tx.terminal.clone(),
@@ -310,7 +320,8 @@ pub(crate) async fn initialised(terminals: u16) -> TempDir {
     dir
 }
 
-async fn mock_issuer(dir: &Path) -> MockIssuer {
+/// The mock issuer in this process, with its two accounts.
+pub(crate) async fn mock_issuer(dir: &Path) -> MockIssuer {
     let account = |pan: &str, balance| {
         let card: Card = pan.parse().expect("it is a card number");
         AccountSettings::new(card, balance)
@@ -335,8 +346,8 @@ fn own_address() -> Ipv4Addr {
 
 /// The daemon's configuration, with every time short.
 pub(crate) fn configuration(options: &Options, listen: SocketAddr, links: &[(SocketAddr, bool)]) -> String {
-    let Options { response_timeout, original_horizon, crossing_margin, redeliver_grace, .. } = options;
-    let Options { serial, reverses_first, reversal_retry, connections, backoff_max, log, limits, .. } = options;
+    let Options { crossing_margin, redeliver_grace, .. } = options;
+    let Options { serial, reverses_first, reversal_retry, log, limits, group, more, .. } = options;
     let mut text = format!(
         r#"
 [partition]
@@ -370,6 +381,7 @@ reverses_first = {reverses_first}
 terminal_response_timeout = "20s"
 crossing_margin = "{crossing_margin}ms"
 redeliver_grace = "{redeliver_grace}ms"
+{group}
 [[issuer]]
 number = 1
 name = "issuer of the test"
@@ -379,19 +391,26 @@ prefix = ""
 issuer = 1
 "#
     );
-    for (number, (address, tls)) in links.iter().enumerate() {
-        let number = number + 1;
-        let identity = if *tls {
-            "server_name = \"localhost\"\nca = \"tls/ca.pem\"\ncertificate = \"tls/issuer-client.pem\"\n\
-             key = \"tls/issuer-client.key\""
-        } else {
-            "tls = false"
-        };
-        write!(
-            text,
-            r#"
+    for (number, (address, tls)) in (1..).zip(links) {
+        text.push_str(&link(options, (1, number), *address, *tls));
+    }
+    text.push_str(more);
+    text
+}
+
+/// The section of a link: its issuer and number, where it leads, and whether it has TLS.
+pub(crate) fn link(options: &Options, (issuer, number): (u16, u16), address: SocketAddr, tls: bool) -> String {
+    let Options { response_timeout, original_horizon, connections, backoff_max, .. } = options;
+    let identity = if tls {
+        "server_name = \"localhost\"\nca = \"tls/ca.pem\"\ncertificate = \"tls/issuer-client.pem\"\n\
+         key = \"tls/issuer-client.key\""
+    } else {
+        "tls = false"
+    };
+    format!(
+        r#"
 [[link]]
-issuer = 1
+issuer = {issuer}
 number = {number}
 name = "line {number}"
 address = "{address}"
@@ -403,8 +422,21 @@ backoff_min = "20ms"
 backoff_max = "{backoff_max}ms"
 {identity}
 "#
-        )
-        .expect("a string takes everything");
-    }
-    text
+    )
+}
+
+/// The section of another issuer than the first, and the route of its cards.
+pub(crate) fn issuer(options: &Options, number: u16, prefix: &str) -> String {
+    let Options { reversal_retry, .. } = options;
+    format!(
+        r#"
+[[issuer]]
+number = {number}
+name = "issuer {number}"
+reversal_retry = ["{reversal_retry}ms"]
+[[route]]
+prefix = "{prefix}"
+issuer = {number}
+"#
+    )
 }
