@@ -80,6 +80,7 @@ async fn measure(options: &Options) -> Result<()> {
     let set = |line, instead: &str| (line, instead.to_owned());
     let plan = Plan {
         terminals: options.terminals,
+        groups: &[],
         configuration: &[
             set("terminal_response_timeout = \"30s\"", "terminal_response_timeout = \"10s\""),
             set("#crossing_margin = \"2s\"", "crossing_margin = \"10ms\""),

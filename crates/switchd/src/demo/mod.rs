@@ -113,8 +113,10 @@ async fn set_up_and_play(program: &Path, dir: &Path) -> Result<Played> {
     let poor = format!("{}:1000", scenes::poor_card());
     let plan = Plan {
         terminals: scenes::TERMINALS,
+        groups: &scenes::GROUPS,
         configuration: &timing::configuration(),
-        issuer: &["--default-balance", "1000000", "--account", &poor],
+        // A reversal of what it does not know is answered as done, and forgotten (R3).
+        issuer: &["--default-balance", "1000000", "--account", &poor, "--unknown-original-code", "00"],
         terminal_waits: timing::TERMINAL_WAITS,
     };
     let setting_up = progress.line("setting up");

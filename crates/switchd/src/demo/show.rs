@@ -43,7 +43,10 @@ pub(super) fn text(rows: &[Row], verdict: &Verdict, took: Duration) -> String {
     for sentence in wrong {
         text += &format!("! {sentence}\n");
     }
-    text += &format!("unconfirmed: {} (each terminal's last sale; its next one confirms it)\n", verdict.unconfirmed);
+    text += &format!(
+        "unconfirmed: {} (handed over; the terminal's next sale confirms it, or the end of the day)\n",
+        verdict.unconfirmed
+    );
     text += &format!("in doubt: {}\n", verdict.in_doubt);
     text
 }

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use counterparts::faults::Rule;
+use counterparts::faults::{Fault, Rule};
 use counterparts::issuer::{MovementLine, Report};
 use counterparts::net::http;
 use counterparts::net::terminal::{Route, TerminalArgs, load_journal};
@@ -41,6 +41,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub(crate) struct Plan<'a> {
     /// How many terminals get a certificate.
     pub(crate) terminals: u16,
+    /// Terminals that are in another group than 1, with its number.
+    pub(crate) groups: &'a [(u16, u8)],
     /// Lines of the configuration that `init` writes, each with what stands there instead.
     pub(crate) configuration: &'a [(&'static str, String)],
     /// More arguments of the mock issuer: its accounts.
@@ -90,6 +92,10 @@ pub(crate) struct Tx {
     pub(crate) net: i64,
     /// The rule that unwound it, or how it was confirmed.
     pub(crate) cause: Option<String>,
+    /// What is known of the answer's way to the terminal.
+    pub(crate) evidence: String,
+    /// DE39 of the issuer's answer.
+    pub(crate) code: Option<String>,
 }
 
 impl Tx {
@@ -115,7 +121,9 @@ impl Tx {
 pub(crate) struct Doubt {
     /// Movements in doubt.
     pub(crate) in_doubt: usize,
-    /// Entries for a person; only how many and by which rule.
+    /// Those movements.
+    pub(crate) movements: Vec<Tx>,
+    /// Entries for a person.
     pub(crate) exceptions: Vec<Exception>,
 }
 
@@ -128,6 +136,8 @@ pub(crate) struct Exception {
     pub(crate) terminal: String,
     /// DE11.
     pub(crate) stan: String,
+    /// DE37 of the movement that it names, where there is one in memory.
+    pub(crate) rrn: Option<String>,
 }
 
 /// The two processes and where they are.
@@ -152,6 +162,7 @@ impl Stage {
         let (issuer, issuer_addresses) = start_issuer(program, dir, plan.issuer).await?;
         let link = ("address = \"127.0.0.1:8590\"", format!("address = \"{}\"", issuer_addresses.issuer));
         configure(&dir.join("switchd.toml"), [link].iter().chain(plan.configuration))?;
+        assign(&dir.join("terminals.toml"), plan.groups)?;
         fs::create_dir(dir.join("terminals"))?;
         let stage = Self {
             program: program.to_owned(),
@@ -269,6 +280,11 @@ impl Stage {
         self.ask(&["doubt"]).await
     }
 
+    /// An operator's decision on record: `switchd resolve`. The movement after it.
+    pub(crate) async fn resolve(&self, rrn: &str, decision: &str, why: &str) -> Result<Tx> {
+        self.ask(&["resolve", rrn, "--as", decision, "--who", "the demo's operator", "--why", why]).await
+    }
+
     async fn ask<T: DeserializeOwned>(&self, command: &[&str]) -> Result<T> {
         let config = self.config().display().to_string();
         let args = [command, &["--json", "--config", &config]].concat();
@@ -303,9 +319,10 @@ impl Stage {
         Ok(())
     }
 
-    /// The issuer's faults in force, with how often each acted.
-    pub(crate) async fn faults(&self) -> Result<Vec<Rule>> {
-        Ok(http::get(self.issuer_addresses.control, "/faults").await?)
+    /// How often the issuer's rules of this fault have acted.
+    pub(crate) async fn acted(&self, fault: &Fault) -> Result<u64> {
+        let rules: Vec<Rule> = http::get(self.issuer_addresses.control, "/faults").await?;
+        Ok(rules.iter().filter(|rule| rule.fault == *fault).map(|rule| rule.acted).sum())
     }
 
     /// The sum of a metric of the daemon over all its labels; 0 when there is none yet.
@@ -371,6 +388,18 @@ fn configure<'a>(file: &Path, changes: impl Iterator<Item = &'a (&'static str, S
         ensure!(found == 1, "the configuration has the line {line:?} {found} times");
         let lines = text.lines().map(|found| if found == *line { instead } else { found });
         text = lines.collect::<Vec<_>>().join("\n") + "\n";
+    }
+    fs::write(file, text).with_context(|| file.display().to_string())
+}
+
+/// Puts terminals into groups; each must be in the registry, once.
+fn assign(file: &Path, groups: &[(u16, u8)]) -> Result<()> {
+    let mut text = fs::read_to_string(file)?;
+    for (number, group) in groups {
+        let entry = format!("allow = \"{}/{MERCHANT}\"\ngroup = ", terminal_name(*number));
+        let found = text.matches(&entry).count();
+        ensure!(found == 1, "the registry has the terminal {number} {found} times");
+        text = text.replace(&format!("{entry}1\n"), &format!("{entry}{group}\n"));
     }
     fs::write(file, text).with_context(|| file.display().to_string())
 }
