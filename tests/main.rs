@@ -14,6 +14,7 @@ mod crash;
 mod decline;
 mod dependencies;
 mod drain;
+mod failed_sync;
 mod fault_matrix;
 mod issuer_down;
 mod kill_loop;

@@ -71,6 +71,20 @@ async fn a_decision_ends_the_doubt_once_and_survives_a_crash() {
 }
 
 #[tokio::test]
+async fn an_entry_is_closed_by_its_name_and_what_it_names_stays() {
+    let site = Site::open(Options::default()).await;
+    let mut line = site.line(1).await;
+    let request = sale(1, 1, PAN, 1250);
+    assert_eq!(code(&line.ask(&request).await), "00");
+    assert_eq!(code(&line.ask(&sale(1, 1, PAN, 999)).await), "94");
+    let [entry] = &site.daemon.doubt().await.exceptions[..] else { panic!("one entry (D4)") };
+    assert_taken(&site, &entry.entry, &["stands"]).await;
+    assert!(site.daemon.doubt().await.exceptions.is_empty());
+    assert_refused(&site, &entry.entry, &["stands"], "no such entry is open").await;
+    assert_eq!((site.tx(&request).await.net, site.issuer_net()), (1250, 1250));
+}
+
+#[tokio::test]
 async fn an_order_to_undo_is_sent_to_the_issuer() {
     let (site, tx) = contested(Options::default()).await;
     assert_taken(&site, &tx.rrn, &["undo"]).await;

@@ -45,6 +45,7 @@ pub(crate) struct Tx {
 /// An entry for a person as `switchd doubt --json` shows it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct Exception {
+    pub(crate) entry: String,
     pub(crate) rule: String,
     pub(crate) terminal: String,
     pub(crate) stan: String,
@@ -78,13 +79,20 @@ impl Daemon {
     /// Starts `switchd serve` with this configuration, which names `addresses.json` beside it as its addresses file.
     /// Standard error is appended to `log`, standard output too.
     pub(crate) fn spawn(config: &Path, log: &Path) -> Self {
+        Self::spawn_under(&[], config, log)
+    }
+
+    /// The same, started by a tracer: its command line, to which the daemon's is added. The tracer leaves the daemon the
+    /// child of this process.
+    pub(crate) fn spawn_under(tracer: &[&str], config: &Path, log: &Path) -> Self {
         let addresses_file = config.with_file_name("addresses.json");
         // What an earlier process wrote must not be taken for this one's.
         let _ = fs::remove_file(&addresses_file);
         let out = append(log);
         let err = out.try_clone().expect("an open file can be cloned");
-        let child = Command::new(SWITCHD)
-            .args(["serve", "--config"])
+        let mut line = tracer.iter().copied().chain([SWITCHD, "serve", "--config"]);
+        let child = Command::new(line.next().expect("the daemon at least"))
+            .args(line)
             .arg(config)
             .stdin(Stdio::null())
             .stdout(out)

@@ -101,9 +101,16 @@ impl Switch {
                 | StateKind::Unwound
                 | StateKind::Resolved => false,
             });
-        let Some(id) = standing.map(|movement| movement.id) else { return Ok(()) };
-        let flagged = self.exception(now, Rule::D6, terminal, stan, Some(id), out);
-        if group.on_rekey == OnRekey::Refuse { Err(flagged) } else { Ok(()) }
+        let Some((id, standing)) = standing.map(|movement| (movement.id, movement.key.stan)) else { return Ok(()) };
+        match group.on_rekey {
+            // The entry names the two.
+            OnRekey::AllowAndFlag => {
+                self.exception(now, Rule::D6, terminal, stan, Some(id), out);
+                Ok(())
+            }
+            // Nothing is charged: one entry, however often it is tried.
+            OnRekey::Refuse => Err(self.exception(now, Rule::D6, terminal, standing, Some(id), out)),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use iso8583::{Fields, Rrn};
 
 use crate::card::Card;
-use crate::ids::{ActionId, AskId, ConnId, GroupNo, LinkId, LinkNo, QueryId};
+use crate::ids::{ActionId, AskId, ConnId, GroupNo, LinkId, LinkNo, Lsn, QueryId};
 use crate::movement::{Movement, Resolution};
 
 /// One event from the world, in the order in which the shell saw it.
@@ -67,8 +67,8 @@ pub enum Input {
     Resolve {
         /// For the answer.
         ask: AskId,
-        /// Which movement.
-        rrn: Rrn,
+        /// Which movement or entry.
+        case: Case,
         /// What is decided.
         resolution: Resolution,
         /// Who decides.
@@ -78,6 +78,15 @@ pub enum Input {
     },
     /// Whether new money requests are admitted (M6, M7): false while draining, while the journal has no reserve, on overload.
     Admission(Admission),
+}
+
+/// What an operator decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    /// A movement, with the entries that name it.
+    Movement(Rrn),
+    /// One entry for a person, by the record that made it: it may name no movement.
+    Entry(Lsn),
 }
 
 /// Why new money requests are refused, or that they are not.

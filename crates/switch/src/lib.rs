@@ -55,7 +55,7 @@ pub use crate::codes::{CodeTable, Money};
 pub use crate::config::{AtDeadline, Config, Group, Issuer, Link, OnRekey, OnRepeat, Route};
 pub use crate::finder::Finder;
 pub use crate::ids::{ActionId, AskId, ConnId, GroupNo, IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now, QueryId};
-pub use crate::input::{Admission, Input, Report};
+pub use crate::input::{Admission, Case, Input, Report};
 pub use crate::machine::{Output, Switch, Timer};
 pub use crate::message::refusal;
 pub use crate::movement::{

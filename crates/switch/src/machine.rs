@@ -217,7 +217,7 @@ impl Switch {
             Input::LinkClosed { link } => self.link_closed(now, link, out),
             Input::Report { action, report } => self.report(now, action, report, out),
             Input::Found { query, found } => self.found(now, query, found, out),
-            Input::Resolve { ask, rrn, resolution, who, why } => self.resolve(now, ask, rrn, (resolution, who, why), out),
+            Input::Resolve { ask, case, resolution, who, why } => self.resolve(now, ask, case, (resolution, who, why), out),
             Input::Admission(admission) => self.admission = admission,
         }
     }

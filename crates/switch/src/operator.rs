@@ -1,12 +1,14 @@
 //! What an operator decides where automatic means would guess (section 2, `switchd resolve`).
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use iso8583::{ResponseCode, Rrn};
 
 use crate::action::{Action, Pending};
 use crate::ids::{AskId, Lsn, MovementId, Now};
+use crate::input::Case;
 use crate::machine::{Output, Switch};
 use crate::movement::{Movement, Reason, Resolution, Rule, StateKind, Verdict};
 use crate::record::Record;
@@ -17,6 +19,8 @@ use crate::table::{decide, takes};
 pub enum Refusal {
     /// Memory holds no movement of this RRN.
     UnknownRrn,
+    /// No such entry is open.
+    UnknownEntry,
     /// Nothing is open there: no doubt, no exception.
     NothingOpen,
     /// Its issuer's answer is still awaited; it decides itself soon.
@@ -31,6 +35,7 @@ impl core::fmt::Display for Refusal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Refusal::UnknownRrn => "no movement of this RRN is in memory; next: check the RRN with `switchd doubt`",
+            Refusal::UnknownEntry => "no such entry is open; next: `switchd doubt`",
             Refusal::NothingOpen => "nothing is open for this RRN; next: `switchd tx RRN` shows how it ended",
             Refusal::StillAwaited => "its issuer's answer is still awaited; next: wait for its timeout",
             Refusal::NothingToUndo => "there is nothing to undo, or its reversal is on its way; next: `switchd tx RRN`",
@@ -99,15 +104,15 @@ impl Switch {
         &mut self,
         now: Now,
         ask: AskId,
-        rrn: Rrn,
+        case: Case,
         (resolution, who, why): (Resolution, String, String),
         out: &mut Output,
     ) {
-        let result = self.resolved(now, rrn, resolution, who, why, out);
-        let after = match (result, self.state.by_rrn.get(&rrn).and_then(|id| self.movement(*id))) {
-            (Ok(()), Some(_)) => self.state.lsn,
-            (Ok(()) | Err(_), _) => Lsn(0),
+        let result = match case {
+            Case::Movement(rrn) => self.resolved(now, rrn, resolution, who, why, out),
+            Case::Entry(entry) => self.closed(now, entry, resolution, who, why, out),
         };
+        let after = if result.is_ok() { self.state.lsn } else { Lsn(0) };
         out.actions.push(Pending { after, action: Action::Resolved { ask, result } });
     }
 
@@ -155,6 +160,26 @@ impl Switch {
         }
         self.close_exceptions(now, exceptions, &who, &why, out);
         Ok(())
+    }
+
+    /// Closes one entry; what it names stays as it is.
+    fn closed(
+        &mut self,
+        now: Now,
+        entry: Lsn,
+        resolution: Resolution,
+        who: String,
+        why: String,
+        out: &mut Output,
+    ) -> Result<(), Refusal> {
+        match resolution {
+            _ if !self.state.exceptions.contains_key(&entry) => Err(Refusal::UnknownEntry),
+            Resolution::Undo => Err(Refusal::NothingToUndo),
+            Resolution::Stands | Resolution::UndoneElsewhere | Resolution::AdjustedElsewhere { .. } => {
+                self.close_exceptions(now, vec![entry], &who, &why, out);
+                Ok(())
+            }
+        }
     }
 
     fn close_exceptions(&mut self, now: Now, exceptions: Vec<Lsn>, who: &str, why: &str, out: &mut Output) {

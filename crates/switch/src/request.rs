@@ -400,9 +400,9 @@ impl Switch {
             last_record: Lsn(0),
         };
         let to_issuer = message::request(message, &movement);
-        let (issuer, merchant, card) = (number.issuer, *request.key.terminal.merchant(), request.fingerprint.card);
+        let card = request.fingerprint.card;
         let after = self.write(now, Record::Intent { movement }, out);
-        self.send_reversals_of_card(now, (issuer, merchant, card), (link, number), out);
+        self.send_reversals_of_card(now, card, (link, number), out);
         let action = self.new_action(Some(Purpose::Request(id)));
         out.actions.push(Pending { after, action: Action::ToIssuer { id: action, link, message: to_issuer, card: None } });
         if let Some(connection) = self.connections.get_mut(&link) {
@@ -430,8 +430,8 @@ impl Switch {
         self.note(answered(now, arrival, code, None), out);
     }
 
-    /// A durable entry for a person, with its alarm. One of a movement and rule is enough, however often the
-    /// reason for it comes again.
+    /// A durable entry for a person, with its alarm. While it is open one is enough, however often the reason for it comes
+    /// again.
     pub(crate) fn exception(
         &mut self,
         now: Now,
@@ -441,9 +441,8 @@ impl Switch {
         id: Option<MovementId>,
         out: &mut Output,
     ) -> Lsn {
-        let known = id.filter(|id| self.state.exception_of.contains_key(&(*id, rule))).and_then(|id| self.movement(id));
-        if let Some(movement) = known {
-            return movement.last_record;
+        if let Some(entry) = self.state.exception_about.get(&(rule, terminal, stan, id)) {
+            return id.and_then(|id| self.movement(id)).map_or(*entry, |movement| movement.last_record);
         }
         let lsn = self.write(now, Record::Exception { rule, terminal, stan, id }, out);
         let rrn = id.and_then(|id| self.movement(id)).map(|movement| movement.rrn);

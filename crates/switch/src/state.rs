@@ -69,6 +69,15 @@ pub struct Exception {
 }
 stored_struct!(Exception { rule, terminal, stan, id, rrn, wall_ms });
 
+/// What an exception is about.
+pub(crate) type About = (Rule, TerminalId, Stan, Option<MovementId>);
+
+impl Exception {
+    fn about(&self) -> About {
+        (self.rule, self.terminal, self.stan, self.id)
+    }
+}
+
 /// What census counts by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CensusKey {
@@ -130,8 +139,8 @@ pub(crate) struct State {
     pub(crate) movements: BTreeMap<MovementId, Movement>,
     pub(crate) tombstones: BTreeMap<(TerminalId, Stan), Tombstone>,
     pub(crate) exceptions: BTreeMap<Lsn, Exception>,
-    /// The open exception of a movement and rule: one is enough for a person.
-    pub(crate) exception_of: BTreeMap<(MovementId, Rule), Lsn>,
+    /// The open exception about this: one is enough for a person.
+    pub(crate) exception_about: BTreeMap<About, Lsn>,
     last_stan: BTreeMap<LinkNo, u32>,
     last_reversal_stan: BTreeMap<IssuerNo, u32>,
     /// Whether memory ever let a movement go: then the journal knows more than memory does.
@@ -169,7 +178,7 @@ impl State {
             movements: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             exceptions: BTreeMap::new(),
-            exception_of: BTreeMap::new(),
+            exception_about: BTreeMap::new(),
             last_stan: BTreeMap::new(),
             last_reversal_stan: BTreeMap::new(),
             let_go: false,
@@ -337,8 +346,8 @@ impl State {
                 }
             })?,
             Record::ExceptionClosed { exception, .. } => {
-                if let Some(Exception { rule, id: Some(id), .. }) = self.exceptions.remove(exception) {
-                    self.exception_of.remove(&(id, rule));
+                if let Some(closed) = self.exceptions.remove(exception) {
+                    self.exception_about.remove(&closed.about());
                 }
             }
             Record::LateAnswer { id, answer } => {
@@ -400,9 +409,7 @@ impl State {
     }
 
     fn except(&mut self, lsn: Lsn, exception: Exception) {
-        if let Some(id) = exception.id {
-            self.exception_of.insert((id, exception.rule), lsn);
-        }
+        self.exception_about.insert(exception.about(), lsn);
         self.exceptions.insert(lsn, exception);
     }
 
@@ -619,4 +626,100 @@ fn reversal_stans(movement: &Movement) -> impl Iterator<Item = Stan> + use<> {
 fn next_free(last: u32, first: u32, end: u32, busy: impl Fn(Stan) -> bool) -> Option<Stan> {
     let start = last.clamp(first - 1, end);
     (start + 1..=end).chain(first..=start).filter_map(|number| Stan::new(number).ok()).find(|stan| !busy(*stan))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::boxed::Box;
+    use alloc::string::String;
+    use alloc::{format, vec};
+
+    use iso8583::{Fields, Mti, Pan};
+
+    use super::*;
+    use crate::action::Action;
+    use crate::card::{Card, SEALED_BYTES, SealedPan};
+    use crate::config::{Config, Group, Issuer, Link, Route};
+    use crate::ids::{ConnId, GroupNo, LinkId, Now};
+    use crate::input::{Input, Report};
+    use crate::machine::{Output, Switch};
+
+    const LINK: LinkNo = LinkNo { issuer: IssuerNo(1), number: 1 };
+
+    #[test]
+    fn k4_the_next_free_number_goes_round_once_and_is_none_when_all_are_busy() {
+        let next = |last, busy: &[u32]| next_free(last, 1, 5, |stan| busy.contains(&stan.get())).map(Stan::get);
+        assert_eq!(next(0, &[]), Some(1));
+        assert_eq!(next(2, &[]), Some(3), "a number that is free again waits for its turn");
+        assert_eq!(next(2, &[3, 4]), Some(5));
+        assert_eq!(next(5, &[]), Some(1), "after the last comes the first");
+        assert_eq!(next(4, &[5, 1, 2]), Some(3));
+        assert_eq!(next(3, &[4, 5, 1, 2]), Some(3), "the last one itself is the last to be looked at");
+        assert_eq!(next(3, &[1, 2, 3, 4, 5]), None);
+        assert_eq!(next(900_000, &[]), Some(1), "a range that became smaller");
+    }
+
+    fn request(stan: u32) -> Input {
+        let mut message = Fields::new(Mti::new(b"0200"));
+        for (de, text) in [(2, "4111111111111111"), (3, "000000"), (4, "000000001000"), (41, "TERM0001"), (49, "156")] {
+            message.set(de, text.as_bytes());
+        }
+        message.set(11, format!("{stan:06}").as_bytes());
+        message.set(42, b"MERCHANT0000001");
+        let pan: Pan = "4111111111111111".parse().unwrap();
+        let sealed = SealedPan { key: 1, nonce: [0; 12], sealed: [0; SEALED_BYTES] };
+        let card = Card { sealed, hmac: CardHmac([0; 16]), masked: pan.masked() };
+        let conn = ConnId { index: 1, generation: 0 };
+        Input::Terminal { conn, group: GroupNo(1), message: Box::new(message), card: Some(card) }
+    }
+
+    /// The STANs of the requests that a turn sends, and the codes that it answers.
+    fn turn(core: &mut Switch, now: Now, input: Input) -> Vec<String> {
+        let mut out = Output::default();
+        core.turn(now, input, &mut out);
+        let mut said = Vec::new();
+        for action in out.actions.into_iter().map(|pending| pending.action) {
+            match action {
+                Action::ToIssuer { id, message, .. } => {
+                    said.push(format!("stan {}", message.text(11).unwrap()));
+                    core.turn(now, Input::Report { action: id, report: Report::Written }, &mut Output::default());
+                }
+                Action::ToTerminal { message, .. } => said.push(format!("code {}", message.text(39).unwrap())),
+                Action::Withdraw { .. }
+                | Action::ResetIfUnacknowledged { .. }
+                | Action::CloseLink { .. }
+                | Action::Find { .. }
+                | Action::Resolved { .. }
+                | Action::Note(_) => {}
+            }
+        }
+        said
+    }
+
+    /// Every number of the link is one that an answer may still come for: 91, and no intent.
+    #[test]
+    fn k4_without_a_free_stan_a_request_is_refused_and_leaves_no_record() {
+        let mut config = Config::default();
+        config.groups.insert(GroupNo(1), Group { serial: false, ..Group::default() });
+        config.issuers.insert(IssuerNo(1), Issuer::default());
+        config.links.insert(LINK, Link { sign_on: false, echo_after_ms: 0, ..Link::default() });
+        config.routes.push(Route { prefix: String::new(), issuer: IssuerNo(1) });
+        let mut core = Switch::new(config);
+        let now = Now { uptime_ms: 1, wall_ms: 1_795_331_289_000 };
+        core.start(now, vec![], &mut Output::default());
+        let link = LinkId { index: 1, generation: 1 };
+        core.turn(now, Input::LinkOpened { link, number: LINK }, &mut Output::default());
+        assert_eq!(turn(&mut core, now, request(1)), ["stan 000001"]);
+        // The index as 899,999 requests in flight would leave it: each number names one that awaits its issuer.
+        let in_flight = *core.state.movements.keys().next().unwrap();
+        for number in 1..FIRST_REVERSAL_STAN {
+            core.state.by_link_stan.insert((LINK, Stan::new(number).unwrap()), in_flight);
+        }
+        let before = core.lsn();
+        assert_eq!(turn(&mut core, now, request(2)), ["code 91"]);
+        assert_eq!((core.lsn(), core.state.movements.len()), (before, 1), "no intent");
+        core.state.by_link_stan.remove(&(LINK, Stan::new(500_000).unwrap()));
+        assert_eq!(turn(&mut core, now, request(2)), ["code 91"], "the key stays refused (M7)");
+        assert_eq!(turn(&mut core, now, request(3)), ["stan 500000"]);
+    }
 }

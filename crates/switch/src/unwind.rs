@@ -120,17 +120,16 @@ impl Switch {
     pub(crate) fn send_reversals_of_card(
         &mut self,
         now: Now,
-        (issuer, merchant, card): (IssuerNo, [u8; 15], Option<CardHmac>),
+        card: Option<CardHmac>,
         (link, number): (LinkId, LinkNo),
         out: &mut Output,
     ) {
         let of_card = |(_, id): &(u32, MovementId)| {
             let movement = self.movement(*id)?;
-            let same = movement.fingerprint.card == card && *movement.key.terminal.merchant() == merchant;
             let unsent = self.live.get(id).is_none_or(|live| live.sending.sends == 0);
-            (same && unsent).then_some(*id)
+            (movement.fingerprint.card == card && unsent).then_some(*id)
         };
-        let unsent: Vec<MovementId> = self.due.get(&issuer).into_iter().flatten().filter_map(of_card).collect();
+        let unsent: Vec<MovementId> = self.due.get(&number.issuer).into_iter().flatten().filter_map(of_card).collect();
         for id in unsent {
             self.send_reversal(now, id, link, number, out);
         }

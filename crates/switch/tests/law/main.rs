@@ -4,6 +4,7 @@ mod answers;
 mod combinations;
 mod confirmation;
 mod every;
+mod profiles;
 mod promises;
 mod resolve;
 mod restart;

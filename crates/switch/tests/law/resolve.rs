@@ -1,6 +1,6 @@
 //! What an operator decides where no rule can. The language of the scripts is in `world`.
 
-use crate::world::check;
+use crate::world::{World, check, config};
 
 #[test]
 fn an_operator_decides_what_no_rule_can() {
@@ -47,4 +47,49 @@ fn an_operator_decides_what_no_rule_can() {
          crash
          exceptions 0",
     );
+}
+
+#[test]
+fn an_entry_is_closed_by_its_own_name() {
+    // It names no movement: nothing but its record can be pointed at.
+    let old = "repeat 1 1000 time 060000 > terminal 0210 94\nexceptions 1\n";
+    check(&format!("{old}resolve entry undo > refused NothingToUndo\nexceptions 1"));
+    check(&format!(
+        "{old}resolve entry stands > resolved\nexceptions 0\nresolve entry stands > refused UnknownEntry\ncrash\nexceptions 0"
+    ));
+    // The same message makes one entry while it is open, after a crash too, and a new one when it comes after the closing.
+    check(&format!("{old}crash\nlink up\nrepeat 1 1000 time 060000 > terminal 0210 94\nexceptions 1"));
+    check(&format!(
+        "{old}resolve entry stands > resolved\ncrash\nlink up\nrepeat 1 1000 time 060000 > terminal 0210 94\nexceptions 1"
+    ));
+    // One of two entries of a movement; what it names stays as it is.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 1 2000 > terminal 0210 94
+         sale 2 1000 fresh > issuer 0200 1000
+         exceptions 2
+         resolve entry undone-elsewhere > resolved
+         exceptions 1
+         state 1 awaiting_confirmation",
+    );
+}
+
+#[test]
+fn what_memory_let_go_is_closed_and_the_word_waits_for_its_record() {
+    let mut config = config();
+    config.dedup_keys = 1;
+    let mut world = World::new(config);
+    world.run(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 1 2000 > terminal 0210 94
+         pass 3000
+         sale 2 500 > issuer 0200 500
+         answer 51 > terminal 0210 51",
+    );
+    let rrn = world.core().movements().next().unwrap().rrn;
+    world.run("pass 1300000\nsale 3 700 fresh > issuer 0200 700\nanswer 51 > terminal 0210 51\nmovements 1\nexceptions 1");
+    assert_eq!(world.core().exceptions().next().unwrap().1.rrn, Some(rrn), "the list still names it");
+    world.run("resolve entry stands > resolved\nexceptions 0");
 }

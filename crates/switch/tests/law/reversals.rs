@@ -189,6 +189,17 @@ fn r6_a_new_request_is_written_after_its_cards_unsent_reversals() {
          reverse 1 2000 term 2 conn 2 > terminal 0410 00
          sale 9 300 term 3 conn 3 card 2 > issuer 0420 2000 4000; issuer 0200 300",
     );
+    // The account does not know whose shop it is.
+    check_with(
+        window_of(1),
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 1 2000 term 2 conn 2 card 2 > issuer 0200 2000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         reverse 1 2000 term 2 conn 2 > terminal 0410 00
+         sale 9 300 term 3 conn 3 card 2 shop 2 > issuer 0420 2000 4000; issuer 0200 300",
+    );
 }
 
 #[test]

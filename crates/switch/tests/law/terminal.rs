@@ -63,10 +63,28 @@ fn outside_the_window_a_used_stan_is_a_new_transaction() {
     check(
         "sale 1 1000 > issuer 0200 1000
          answer 51 > terminal 0210 51
-         pass 600000
+         pass 599999
+         sale 1 1000 time 071809 > terminal 0210 51
+         pass 1
          sale 1 1000 time 071809 > issuer 0200 1000
+         noted STAN reuse
          movements 2",
     );
+    // Of the same local time it is the same, however long ago.
+    check("sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\npass 600000\nsale 1 1000 > terminal 0210 51");
+}
+
+#[test]
+fn the_chips_counter_and_random_number_make_a_tap_and_nothing_else_of_it() {
+    let tapped = "sale 1 1000 tap 1 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    // A repeat may carry another cryptogram, or a terminal leave the chip's data out of it.
+    check(&format!("{tapped}repeat 1 1000 tap 1 cryptogram 9 > terminal 0210 00\nmovements 1"));
+    for another in ["tap 2", "tap 1 random 9"] {
+        check(&format!("{tapped}sale 1 1000 {another} > issuer 0200 1000\nnoted STAN reuse\nmovements 2\nexceptions 1"));
+        check(&format!("{tapped}repeat 1 1000 {another} > issuer 0200 1000\nmovements 2"));
+    }
+    // Chip data on one side only is another content, and no proof of another tap.
+    check(&format!("{tapped}sale 1 1000 > terminal 0210 94\nmovements 1"));
 }
 
 #[test]

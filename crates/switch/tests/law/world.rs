@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! sale STAN AMOUNT          0200 on the terminal's connection     (auth: 0100, repeat: 0201)
-//!   options: conn N, card N, term N, time HHMMSS or fresh (no times), ownrrn TEXT, de38 TEXT, tap N (chip)
+//!   options: conn N, card N, term N, time HHMMSS or fresh (no times), ownrrn TEXT, de38 TEXT,
+//!   tap N (chip's counter), random N and cryptogram N (with tap), shop N (merchant)
 //! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, oldtime)
 //! complete STAN CODE             0202 (complete-again: 0203)
-//! resolve STAN|unknown HOW [N]   an operator decides
+//! resolve STAN|unknown|entry HOW [N]   an operator decides (entry: about the oldest on the list)
 //! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, rrn TEXT, on LINK)
 //! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, stan N)
 //! report FATE               the next write is reported as written (default), notsent, partial, undeliverable, unbuildable or silent
@@ -17,6 +18,8 @@
 //! close [conn N] · link down|up [N] · crash · clean-restart · drain
 //! waits                          the newest answer waits for the newest record
 //! answered-on CONN               the newest answer went to this connection
+//! answered-lane TERM             the newest answer names this terminal
+//! noted RULE ...                 what the step before noted as decided
 //! state STAN NAME · evidence STAN NAME · doubt COUNT · exceptions COUNT
 //! ```
 
@@ -47,8 +50,11 @@ pub(crate) struct World {
     answer_after: Lsn,
     /// Connections that were to be closed if the host had not taken what was written.
     resets: usize,
-    /// The connection that the newest answer to a terminal went to.
+    /// The connection that the newest answer to a terminal went to, and its DE41.
     answered_on: u32,
+    answered_lane: String,
+    /// What the newest step noted as decided.
+    noted: Vec<&'static str>,
 }
 
 pub(crate) fn config() -> Config {
@@ -133,6 +139,8 @@ impl World {
             answer_after: Lsn(0),
             resets: 0,
             answered_on: 0,
+            answered_lane: String::new(),
+            noted: Vec::new(),
         };
         world.begin();
         world.link_up(1);
@@ -147,6 +155,9 @@ impl World {
                 None => (line, Vec::new()),
             };
             self.sent.clear();
+            if !command.starts_with("noted") {
+                self.noted.clear();
+            }
             let words = Words(command.split_whitespace().collect());
             self.command(&words);
             let expected: Vec<String> = expected.into_iter().filter(|s: &String| !s.is_empty()).collect();
@@ -206,6 +217,8 @@ impl World {
                 let by = self.movement(words).confirmed.map(ConfirmedBy::name);
                 assert!(by.is_some_and(|by| by.contains(words.at(2))), "{} is confirmed by {by:?}", self.step);
             }
+            "answered-lane" => assert_eq!(self.answered_lane, format!("TERM{:0>4}", words.at(1)), "{}", self.step),
+            "noted" => assert_eq!(self.noted.join(" "), words.0[1..].join(" "), "{}", self.step),
             "answered-on" => assert_eq!(self.answered_on.to_string(), words.at(1), "{}", self.step),
             "waits" => assert_eq!(self.answer_after, self.core().lsn(), "M2: {}", self.step),
             "doubt" => assert_eq!(self.core().doubt().count().to_string(), words.at(1), "{}", self.step),
@@ -245,7 +258,9 @@ impl World {
         if let Some(tap) = words.option("tap") {
             let counter: u16 = tap.parse().unwrap();
             let [high, low] = counter.to_be_bytes();
-            message.set(55, &[0x9f, 0x36, 2, high, low, 0x9f, 0x37, 4, 1, 2, 3, low]);
+            let (random, cryptogram) = (words.number("random", 1) as u8, words.number("cryptogram", 1) as u8);
+            let chip = [0x9f, 0x26, 2, 7, cryptogram, 0x9f, 0x36, 2, high, low, 0x9f, 0x37, 0x81, 4, 1, 2, 3, random];
+            message.set(55, &chip);
         }
         message.set(22, b"051");
         message.set(35, b"4111111111111111=29122010000000000000");
@@ -307,17 +322,18 @@ impl World {
             "adjusted-elsewhere" => Resolution::AdjustedElsewhere { minor: words.at(3).parse().unwrap() },
             other => panic!("no resolution {other}"),
         };
-        let rrn = match words.at(1) {
-            "unknown" => iso8583::Rrn::try_from(&b"999999999999"[..]).unwrap(),
-            _ => self.movement(words).rrn,
+        let case = match words.at(1) {
+            "unknown" => Case::Movement(iso8583::Rrn::try_from(&b"999999999999"[..]).unwrap()),
+            "entry" => Case::Entry(self.core().exceptions().next().map_or(Lsn(77), |(entry, _)| entry)),
+            _ => Case::Movement(self.movement(words).rrn),
         };
-        self.turn(Input::Resolve { ask: AskId(1), rrn, resolution, who: "anna".into(), why: "called the shop".into() });
+        self.turn(Input::Resolve { ask: AskId(1), case, resolution, who: "anna".into(), why: "called the shop".into() });
     }
 
     fn terminal_sends(&mut self, mut message: Fields, words: &Words<'_>, card: Option<Card>) {
         let terminal = words.number("term", 1);
         message.set(41, format!("TERM{terminal:04}").as_bytes());
-        message.set(42, b"MERCHANT0000001");
+        message.set(42, format!("MERCHANT{:07}", words.number("shop", 1)).as_bytes());
         self.turn(Input::Terminal { conn: conn(words), group: GroupNo(1), message: Box::new(message), card });
     }
 
@@ -442,6 +458,7 @@ impl World {
                 Action::ToTerminal { id, conn, message } => {
                     self.answer_after = after;
                     self.answered_on = conn.index;
+                    self.answered_lane = message.text(41).unwrap_or("").into();
                     let rrn = message.get(37).and_then(|text| iso8583::Rrn::try_from(text).ok());
                     let movement = rrn.and_then(|rrn| self.core().movement_by_rrn(&rrn));
                     if let Some(movement) = movement {
@@ -475,6 +492,7 @@ impl World {
                     self.lookups.push((id, query));
                 }
                 Action::ResetIfUnacknowledged { .. } => self.resets += 1,
+                Action::Note(Note::Decided { rule, .. }) => self.noted.push(rule),
                 Action::Note(_) => {}
             }
         }

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::observe::json::{DoubtJson, ExceptionJson, MovementJson};
-use crate::observe::resolve::{OrderJson, Wish};
+use crate::observe::resolve::{self, OrderJson, Wish};
 
 #[derive(Debug, Args)]
 pub(crate) struct Target {
@@ -49,8 +49,9 @@ pub(crate) struct TxArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ResolveArgs {
-    /// DE37 of the movement.
-    rrn: String,
+    /// DE37 of the movement, or the name of an entry, such as entry-41.
+    #[arg(value_name = "RRN")]
+    case: String,
     /// What is decided.
     #[arg(long = "as", value_enum, value_name = "DECISION")]
     resolution: Wish,
@@ -65,7 +66,7 @@ pub(crate) struct ResolveArgs {
     why: String,
     #[command(flatten)]
     target: Target,
-    /// As JSON: the movement as it is now.
+    /// As JSON: the movement as it is now, or null.
     #[arg(long)]
     json: bool,
 }
@@ -110,15 +111,21 @@ pub(crate) fn tx(args: &TxArgs) -> Result<Exit, Failure> {
 
 /// Puts a person's decision on record, or says why it is not taken.
 pub(crate) fn resolve(args: &ResolveArgs) -> Result<Exit, Failure> {
-    let rrn = rrn_in_path(&args.rrn)?;
+    let case = &args.case;
+    if resolve::case(case).is_none() {
+        return Err(anyhow!("{case:?} is neither an RRN nor an entry; next: `switchd doubt`").into());
+    }
     let order = OrderJson { resolution: args.resolution, amount: args.amount, who: args.who.clone(), why: args.why.clone() };
     order.judge().map_err(|wrong| Failure::new(Exit::Usage, wrong))?;
     let order = serde_json::to_string(&order).context("the order")?;
-    let body = ask(&args.target, &format!("/resolve/{rrn}"), Some(&order))?;
+    let body = ask(&args.target, &format!("/resolve/{case}"), Some(&order))?;
     if args.json {
         println!("{body}");
     } else {
-        print_movement(&serde_json::from_str(&body).context("the daemon's answer")?);
+        match serde_json::from_str::<Option<MovementJson>>(&body).context("the daemon's answer")? {
+            Some(movement) => print_movement(&movement),
+            None => println!("closed"),
+        }
     }
     Ok(Exit::Done)
 }
@@ -157,7 +164,7 @@ fn print_exceptions(exceptions: &[ExceptionJson]) {
     println!("for a person: {}", exceptions.len());
     for e in exceptions {
         let rrn = e.rrn.as_deref().unwrap_or("");
-        println!("  {:<8}  {}/{}  STAN {}  {rrn}", e.rule, e.terminal, e.merchant, e.stan);
+        println!("  {:<10}  {:<8}  {}/{}  STAN {}  {rrn}", e.entry, e.rule, e.terminal, e.merchant, e.stan);
     }
 }
 

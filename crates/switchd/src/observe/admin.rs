@@ -28,6 +28,8 @@ use crate::shell::engine::Event;
 
 const NOT_AN_RRN: &str = "an RRN is up to 12 letters or digits";
 
+const NOT_A_CASE: &str = "a movement is named by its RRN, an entry by its name on the list, such as entry-41";
+
 const NOT_IN_MEMORY: &str = "no movement of this RRN is in memory, which holds what is open and the newest `[partition] \
                              dedup_keys` that ended; next: check the RRN with `switchd tx --all`, or ask the issuer";
 
@@ -61,8 +63,7 @@ impl Question {
 
 fn doubt(view: &Switch) -> DoubtJson {
     let movements: Vec<MovementJson> = view.doubt().map(json::movement).collect();
-    let rrn_of = |id| view.movement_by_id(id).map(|movement| movement.rrn.to_string());
-    let exceptions = view.exceptions().map(|(_, entry)| json::exception(entry, entry.id.and_then(rrn_of))).collect();
+    let exceptions = view.exceptions().map(|(number, entry)| json::exception(number, entry)).collect();
     let unknown_deliveries = view.unknown_deliveries().map(json::movement).collect();
     DoubtJson { in_doubt: movements.len(), movements, unknown_deliveries, exceptions }
 }
@@ -85,7 +86,7 @@ pub(crate) async fn serve(listener: StdUnixListener, engine: mpsc::UnboundedSend
         .route("/doubt", get(answer_doubt))
         .route("/tx", get(answer_movements))
         .route("/tx/{rrn}", get(answer_movement))
-        .route("/resolve/{rrn}", post(answer_resolve))
+        .route("/resolve/{case}", post(answer_resolve))
         .with_state(engine);
     axum::serve(OwnUserOnly(UnixListener::from_std(listener)?), router).await
 }
@@ -135,9 +136,9 @@ async fn answer_movement(engine: Engine, UrlPath(rrn): UrlPath<String>) -> Respo
     }
 }
 
-async fn answer_resolve(engine: Engine, UrlPath(rrn): UrlPath<String>, Json(order): Json<OrderJson>) -> Response {
-    let Ok(rrn) = rrn.parse::<Rrn>() else {
-        return (StatusCode::BAD_REQUEST, NOT_AN_RRN).into_response();
+async fn answer_resolve(engine: Engine, UrlPath(named): UrlPath<String>, Json(order): Json<OrderJson>) -> Response {
+    let Some(case) = super::resolve::case(&named) else {
+        return (StatusCode::BAD_REQUEST, NOT_A_CASE).into_response();
     };
     let resolution = match order.judge() {
         Ok(resolution) => resolution,
@@ -145,7 +146,7 @@ async fn answer_resolve(engine: Engine, UrlPath(rrn): UrlPath<String>, Json(orde
     };
     let (reply, answer) = oneshot::channel();
     let OrderJson { who, why, .. } = order;
-    if engine.send(Event::Resolve(Order { rrn, resolution, who, why, reply })).is_err() {
+    if engine.send(Event::Resolve(Order { case, resolution, who, why, reply })).is_err() {
         return stopping();
     }
     match answer.await {

@@ -1,7 +1,9 @@
 //! Movements and exceptions as the admin socket shows them. No field holds more of a card than its masked number.
 
 use serde::{Deserialize, Serialize};
-use switch::{Exception, Movement, Resolution, Verdict};
+use switch::{Exception, Lsn, Movement, Resolution, Verdict};
+
+use super::resolve::entry_name;
 
 /// One movement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +87,8 @@ pub(crate) struct VerdictJson {
 /// One entry for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ExceptionJson {
+    /// Its name for `switchd resolve`.
+    pub(crate) entry: String,
     /// The rule that made it.
     pub(crate) rule: String,
     /// DE41 of the terminal.
@@ -93,7 +97,7 @@ pub(crate) struct ExceptionJson {
     pub(crate) merchant: String,
     /// DE11 of the terminal.
     pub(crate) stan: String,
-    /// The movement's RRN, where there is one in memory.
+    /// The movement's RRN, where there is a movement.
     pub(crate) rrn: Option<String>,
     /// When it was made, milliseconds since 1970.
     pub(crate) at_ms: u64,
@@ -159,10 +163,12 @@ fn verdict(v: &Verdict) -> VerdictJson {
     VerdictJson { resolution, amount, who: v.who.clone(), why: v.why.clone(), at_ms: v.wall_ms }
 }
 
-/// An entry as it is shown, with the RRN of its movement.
-pub(crate) fn exception(e: &Exception, rrn: Option<String>) -> ExceptionJson {
+/// An entry as it is shown.
+pub(crate) fn exception(number: Lsn, e: &Exception) -> ExceptionJson {
     let (terminal, merchant) = parts(&e.terminal);
-    ExceptionJson { rule: e.rule.name().to_owned(), terminal, merchant, stan: e.stan.to_string(), rrn, at_ms: e.wall_ms }
+    let (rule, stan) = (e.rule.name().to_owned(), e.stan.to_string());
+    let rrn = e.rrn.map(|rrn| rrn.to_string());
+    ExceptionJson { entry: entry_name(number), rule, terminal, merchant, stan, rrn, at_ms: e.wall_ms }
 }
 
 /// DE41 and DE42 without padding.

@@ -6,9 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use iso8583::Rrn;
 use serde::{Deserialize, Serialize};
-use switch::{AskId, Input, Refusal, Resolution, Switch};
+use switch::{AskId, Case, Input, Lsn, Refusal, Resolution, Switch};
 use tokio::sync::oneshot;
 
 use super::json::{self, MovementJson};
@@ -103,8 +102,8 @@ fn may_hold_a_card(text: &str) -> bool {
 /// An order for the engine.
 #[derive(Debug)]
 pub(crate) struct Order {
-    /// Which movement.
-    pub(crate) rrn: Rrn,
+    /// Which movement or entry.
+    pub(crate) case: Case,
     /// What is decided.
     pub(crate) resolution: Resolution,
     /// Who decides.
@@ -115,36 +114,65 @@ pub(crate) struct Order {
     pub(crate) reply: Reply,
 }
 
-/// Takes the movement after the decision, or why it was not taken.
-type Reply = oneshot::Sender<Result<MovementJson, Refusal>>;
+/// Takes the movement after the decision, where there is one in memory, or why it was not taken.
+type Reply = oneshot::Sender<Result<Option<MovementJson>, Refusal>>;
+
+/// How an entry for a person is named: by the number of its record.
+const ENTRY: &str = "entry-";
+
+/// The name of an entry.
+pub(crate) fn entry_name(entry: Lsn) -> String {
+    format!("{ENTRY}{}", entry.0)
+}
+
+/// What a person names: an RRN, or an entry of the list.
+pub(crate) fn case(text: &str) -> Option<Case> {
+    match text.strip_prefix(ENTRY) {
+        Some(number) => number.parse().ok().map(|number| Case::Entry(Lsn(number))),
+        None => text.parse().ok().map(Case::Movement),
+    }
+}
+
+/// The same for people.
+fn shown(case: Case) -> String {
+    match case {
+        Case::Movement(rrn) => rrn.to_string(),
+        Case::Entry(entry) => entry_name(entry),
+    }
+}
 
 /// Orders that the core has not answered.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
-    open: RefCell<BTreeMap<AskId, (Rrn, Reply)>>,
+    open: RefCell<BTreeMap<AskId, (Case, Reply)>>,
     given: Cell<u64>,
 }
 
 impl Orders {
     /// Numbers an order for the core.
     pub(crate) fn input(&self, order: Order) -> Input {
-        let Order { rrn, resolution, who, why, reply } = order;
-        tracing::info!(target: "audit", %rrn, resolution = resolution.name(), who, why, "an operator decides");
+        let Order { case, resolution, who, why, reply } = order;
+        tracing::info!(target: "audit", case = shown(case), resolution = resolution.name(), who, why, "an operator decides");
         let ask = AskId(self.given.get());
         self.given.set(ask.0 + 1);
-        self.open.borrow_mut().insert(ask, (rrn, reply));
-        Input::Resolve { ask, rrn, resolution, who, why }
+        self.open.borrow_mut().insert(ask, (case, reply));
+        Input::Resolve { ask, case, resolution, who, why }
     }
 
     /// Answers one.
     pub(crate) fn answer(&self, view: &Switch, ask: AskId, result: Result<(), Refusal>) {
-        let Some((rrn, reply)) = self.open.borrow_mut().remove(&ask) else { return };
+        let Some((case, reply)) = self.open.borrow_mut().remove(&ask) else { return };
         match result {
-            Ok(()) => tracing::info!(target: "audit", %rrn, "the operator's decision is on record"),
-            Err(refusal) => tracing::warn!(target: "audit", %rrn, %refusal, "the operator's decision is refused"),
+            Ok(()) => tracing::info!(target: "audit", case = shown(case), "the operator's decision is on record"),
+            Err(refusal) => {
+                tracing::warn!(target: "audit", case = shown(case), %refusal, "the operator's decision is refused")
+            }
         }
-        let movement = || view.movement_by_rrn(&rrn).map(json::movement).ok_or(Refusal::UnknownRrn);
-        let _ = reply.send(result.and_then(|()| movement()));
+        let movement = || match case {
+            Case::Movement(rrn) => view.movement_by_rrn(&rrn).map(json::movement),
+            Case::Entry(_) => None,
+        };
+        let _ = reply.send(result.map(|()| movement()));
     }
 }
 
@@ -156,6 +184,16 @@ mod tests {
     fn check(resolution: Wish, amount: Option<u64>, why: &str, judged: Result<Resolution, WrongOrder>) {
         let order = OrderJson { resolution, amount, who: "Ann".to_owned(), why: why.to_owned() };
         assert_eq!(order.judge(), judged, "{order:?}");
+    }
+
+    #[test]
+    fn an_rrn_or_an_entry_is_named() {
+        assert_eq!(case("632610000001"), "632610000001".parse().ok().map(Case::Movement));
+        assert_eq!(case("entry-41"), Some(Case::Entry(Lsn(41))));
+        assert_eq!(case(&entry_name(Lsn(41))), Some(Case::Entry(Lsn(41))));
+        for wrong in ["", "entry-", "entry-x", "entry--1", "entry_41", "63261/000001"] {
+            assert_eq!(case(wrong), None, "{wrong}");
+        }
     }
 
     #[test]
