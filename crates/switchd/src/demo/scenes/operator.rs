@@ -21,7 +21,7 @@ pub(super) async fn play(world: World<'_>) -> Result<Vec<Row>> {
     let doubt = world.stage.doubt().await?;
     let listed = doubt.movements.iter().any(|tx| tx.rrn == rrn && tx.state == "needs_operator");
     scene.expect(listed, || format!("{rrn} is not on the operator's list"));
-    world.stage.resolve(&rrn, "undo", "the issuer has it in its books").await?;
+    scene.resolve(&rrn, "undo", "the issuer has it in its books").await;
     scene.await_state(&sale, "unwound").await;
     let doubt = world.stage.doubt().await?;
     let still = doubt.movements.iter().any(|tx| tx.rrn == rrn);

@@ -189,6 +189,14 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// An operator decides with `switchd resolve`; the decision must be taken.
+    pub(super) async fn resolve(&mut self, rrn: &str, decision: &str, why: &str) {
+        self.line.says("an operator decides");
+        if let Err(refused) = self.world.stage.resolve(rrn, decision, why).await {
+            self.wrong.push(format!("the operator's decision was refused: {refused}"));
+        }
+    }
+
     /// Waits until the switch has the movement in this state; the movement as it is then, or was last seen.
     pub(super) async fn await_state(&mut self, sale: &Receipt, state: &str) -> Option<Tx> {
         self.await_tx(sale, state, |tx| tx.state == state).await
