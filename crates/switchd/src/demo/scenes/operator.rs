@@ -14,7 +14,7 @@ pub(super) async fn play(world: World<'_>) -> Result<Vec<Row>> {
     let sale = scene.sale(4400).await?;
     scene.expect_code(&sale, "00");
     scene.reverse(&sale).await?;
-    let tx = scene.await_tx(&sale, "an operator's", |tx| tx.state == "needs_operator").await;
+    let tx = scene.await_tx(&sale, "left to a person", |tx| tx.state == "needs_operator").await;
     let cause = tx.and_then(|tx| tx.cause);
     scene.expect(cause.as_deref() == Some("R2"), || format!("R2 was to leave it to a person, and it is {cause:?}"));
     let rrn = sale.rrn.clone().unwrap_or_default();
