@@ -177,7 +177,7 @@ fn read_settings(path: &PathBuf) -> anyhow::Result<SettingsFile> {
 
 fn read_scenario(path: &Path) -> anyhow::Result<Scenario> {
     const NEXT: &str = "next: compare with the examples in deploy/scenarios";
-    let text = fs::read_to_string(path).with_context(|| format!("the scenario {}; {NEXT}", path.display()))?;
+    let text = fs::read_to_string(path).map_err(|reason| anyhow!("{}: {reason}; {NEXT}", path.display()))?;
     text.parse::<Scenario>().map_err(|reason| anyhow!("{}: {reason}; {NEXT}", path.display()))
 }
 
