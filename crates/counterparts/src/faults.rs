@@ -159,9 +159,10 @@ pub enum Fault {
     ImpossibleLength(Side),
     /// The answer, and every other connection is closed.
     CutOthers,
-    /// The answer leaves on the oldest of the other connections; it is lost when there is none.
+    /// The answer leaves on the oldest of the line's other connections; it is lost when there is
+    /// none.
     OtherConnection,
-    /// Every connection is closed, and new ones are refused for so long.
+    /// Every connection of the message's line is closed, and new ones are refused for so long.
     Down {
         /// On which side of this message's movement.
         side: Side,

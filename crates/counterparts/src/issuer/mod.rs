@@ -64,9 +64,9 @@ pub enum Effect {
     HalfAndSilence(Fields),
     /// Send a frame that is announced longer than any message, and nothing more on that connection.
     ImpossibleLength,
-    /// Send this answer on another connection.
+    /// Send this answer on another connection of the same line.
     Elsewhere(Fields),
-    /// Close every connection, and refuse new ones for so many milliseconds.
+    /// Close every connection of the message's line, and refuse new ones for so many milliseconds.
     Down {
         /// Milliseconds.
         for_ms: u64,

@@ -27,7 +27,8 @@ struct LedgerQuery {
     entries: Option<usize>,
 }
 
-/// Whether links are up: `{"up": true}`; or down for a time: `{"up": false, "for_ms": 3000}`.
+/// Whether links are up: `{"up": true}`; or down for a time: `{"up": false, "for_ms": 3000}`; each of
+/// it for one line alone with `"line": 2`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LinksUp {
@@ -35,6 +36,9 @@ struct LinksUp {
     /// Milliseconds until they are up again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     for_ms: Option<u64>,
+    /// From 1; all lines without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
 }
 
 /// How many connections were closed.
@@ -116,25 +120,21 @@ async fn put_scenario(State(shared): Issuer, body: String) -> Result<Json<Scenar
 }
 
 async fn links_up(State(shared): Issuer) -> Json<LinksUp> {
-    shown(&shared)
-}
-
-fn shown(shared: &Shared) -> Json<LinksUp> {
-    Json(LinksUp { up: shared.links() == Links::Up, for_ms: None })
+    Json(LinksUp { up: shared.is_up(None).unwrap_or(false), for_ms: None, line: None })
 }
 
 async fn put_links(State(shared): Issuer, Json(wanted): Json<LinksUp>) -> Result<Json<LinksUp>, (StatusCode, &'static str)> {
-    match (wanted.up, wanted.for_ms) {
-        (true, None) => {
-            shared.command_links(Links::Up);
-        }
-        (false, None) => {
-            shared.command_links(Links::Down);
-        }
-        (false, Some(for_ms)) => shared.links_down_for(Duration::from_millis(for_ms)),
+    let LinksUp { up, for_ms, line } = wanted;
+    if shared.is_up(line).is_none() {
+        return Err((StatusCode::NOT_FOUND, "there is no such line; the first is 1\n"));
+    }
+    match (up, for_ms) {
+        (true, None) => shared.command_links(line, Links::Up),
+        (false, None) => shared.command_links(line, Links::Down),
+        (false, Some(for_ms)) => shared.links_down_for(line, Duration::from_millis(for_ms)),
         (true, Some(_)) => return Err((StatusCode::BAD_REQUEST, "for_ms says how long the links are down, not up\n")),
     }
-    Ok(shown(&shared))
+    Ok(Json(LinksUp { up: shared.is_up(line).unwrap_or(false), for_ms: None, line }))
 }
 
 async fn connections(State(shared): Issuer) -> Json<Vec<ConnectionLine>> {

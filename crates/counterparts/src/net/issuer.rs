@@ -29,6 +29,8 @@ use crate::scenario::Scenario;
 pub struct MockIssuerArgs {
     /// Where links connect; port 0 takes a free one.
     pub address: SocketAddr,
+    /// Further lines to the same books, for switches with several links: each can be down alone.
+    pub more_addresses: Vec<SocketAddr>,
     /// Where HTTP control listens; port 0 takes a free one.
     pub control_address: SocketAddr,
     /// Mutual TLS with these files; plain TCP without.
@@ -49,6 +51,7 @@ impl Default for MockIssuerArgs {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             address: loopback,
+            more_addresses: Vec::new(),
             control_address: loopback,
             tls: None,
             dialect: "iso87-ascii".to_owned(),
@@ -72,17 +75,28 @@ pub(super) enum Links {
 #[derive(Debug)]
 pub(super) struct Shared {
     issuer: Mutex<Issuer>,
-    links: watch::Sender<Links>,
-    /// How often the links were told to go up or down: a timed change that was overtaken by
-    /// another command is not made.
-    commands: AtomicU64,
+    /// One for each address; the first is line 1.
+    lines: Vec<Line>,
+    /// Connections so far.
+    connections: AtomicU64,
     open: Mutex<BTreeMap<u64, Open>>,
     dialect: &'static Dialect,
+}
+
+/// One address where links connect.
+#[derive(Debug)]
+struct Line {
+    links: watch::Sender<Links>,
+    /// How often it was told to go up or down: a timed change that was overtaken by another command
+    /// is not made.
+    commands: AtomicU64,
 }
 
 /// A connection that is there.
 #[derive(Debug)]
 struct Open {
+    /// Index of its line.
+    line: usize,
     peer: SocketAddr,
     close: Arc<Notify>,
     /// What has to be done on it.
@@ -96,6 +110,8 @@ type Effects = mpsc::UnboundedSender<Effect>;
 pub struct ConnectionLine {
     /// 1 for the first since the start, and so on.
     pub id: u64,
+    /// Which of the issuer's addresses it connected to: 1 for the first.
+    pub line: usize,
     /// The address that it came from.
     pub peer: SocketAddr,
 }
@@ -106,31 +122,43 @@ impl Shared {
         self.issuer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Line 1, which is stopped together with all others.
     pub(super) fn subscribe(&self) -> watch::Receiver<Links> {
-        self.links.subscribe()
+        self.lines[0].links.subscribe()
     }
 
-    pub(super) fn links(&self) -> Links {
-        *self.links.borrow()
+    /// Whether line `number` (from 1), or every line, is up; `None` if there is no such line.
+    pub(super) fn is_up(&self, number: Option<usize>) -> Option<bool> {
+        let mut chosen = self.chosen(number).peekable();
+        chosen.peek()?;
+        Some(chosen.all(|line| *self.lines[line].links.borrow() == Links::Up))
     }
 
-    /// What a person or a test says of the links; ends an earlier timed change.
-    pub(super) fn command_links(&self, links: Links) -> u64 {
-        let command = self.commands.fetch_add(1, Ordering::SeqCst) + 1;
-        self.set_links(links);
-        command
+    /// Indices of line `number` (from 1), or of all.
+    fn chosen(&self, number: Option<usize>) -> impl Iterator<Item = usize> + use<> {
+        (0..self.lines.len()).filter(move |line| number.is_none_or(|number| number == line + 1))
     }
 
-    /// Takes the links down, and up again after a time unless another command comes first.
-    pub(super) fn links_down_for(self: &Arc<Self>, time: Duration) {
-        let command = self.command_links(Links::Down);
-        let shared = Arc::clone(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(time).await;
-            if shared.commands.load(Ordering::SeqCst) == command {
-                shared.set_links(Links::Up);
-            }
+    /// What a person or a test says of one line or of all; ends an earlier timed change.
+    pub(super) fn command_links(&self, number: Option<usize>, links: Links) {
+        self.chosen(number).for_each(|line| {
+            self.lines[line].command(links);
         });
+    }
+
+    /// Takes one line or all down, and up again after a time unless another command comes first.
+    pub(super) fn links_down_for(self: &Arc<Self>, number: Option<usize>, time: Duration) {
+        for line in self.chosen(number) {
+            let command = self.lines[line].command(Links::Down);
+            let shared = Arc::clone(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                let line = &shared.lines[line];
+                if line.commands.load(Ordering::SeqCst) == command {
+                    line.set(Links::Up);
+                }
+            });
+        }
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Open>> {
@@ -139,7 +167,7 @@ impl Shared {
 
     /// The connections that are there, oldest first.
     pub(super) fn connections(&self) -> Vec<ConnectionLine> {
-        self.open().iter().map(|(id, open)| ConnectionLine { id: *id, peer: open.peer }).collect()
+        self.open().iter().map(|(id, open)| ConnectionLine { id: *id, line: open.line + 1, peer: open.peer }).collect()
     }
 
     /// Closes the connections with such an id; how many.
@@ -149,10 +177,11 @@ impl Shared {
         closing.inspect(|(_, open)| open.close.notify_one()).count()
     }
 
-    /// Hands an answer to the oldest connection that is not this one; it is lost when there is no other.
-    fn answer_elsewhere(&self, not: u64, answer: Fields) {
+    /// Hands an answer to the oldest connection of a line that is not this one; it is lost when
+    /// there is no other.
+    fn answer_elsewhere(&self, line: usize, not: u64, answer: Fields) {
         let open = self.open();
-        let other = open.iter().find(|(id, _)| **id != not);
+        let other = open.iter().find(|(id, open)| **id != not && open.line == line);
         let sent = other.is_some_and(|(_, open)| open.effects.send(Effect::Answer(answer)).is_ok());
         if !sent {
             tracing::warn!("no other connection for an answer");
@@ -168,9 +197,22 @@ impl Shared {
         issuer.faults().replace(scenario.rules.clone());
     }
 
-    /// Takes the links up or down, and says so to the accept loop and every connection. A stopped
+    /// Ends all lines.
+    fn end(&self) {
+        self.lines.iter().for_each(|line| line.set(Links::Stopped));
+    }
+}
+
+impl Line {
+    fn command(&self, links: Links) -> u64 {
+        let command = self.commands.fetch_add(1, Ordering::SeqCst) + 1;
+        self.set(links);
+        command
+    }
+
+    /// Takes the line up or down, and says so to its accept loop and its connections. A stopped
     /// issuer stays stopped.
-    pub(super) fn set_links(&self, links: Links) {
+    fn set(&self, links: Links) {
         self.links.send_if_modified(|current| {
             let changes = *current != links && *current != Links::Stopped;
             if changes {
@@ -193,37 +235,53 @@ impl MockIssuerArgs {
 #[derive(Debug)]
 pub struct MockIssuer {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    /// One for each line.
+    addresses: Vec<SocketAddr>,
     control_address: SocketAddr,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
 }
 
 impl MockIssuer {
-    /// Binds both addresses and serves them on the current runtime.
+    /// Binds all addresses and serves them on the current runtime.
     ///
     /// # Errors
     /// [`NetError`] when an address, a PEM file or the dialect cannot be used.
     pub async fn start(args: MockIssuerArgs) -> Result<Self, NetError> {
         let dialect = dialect(&args.dialect)?;
         let tls = args.tls.as_ref().map(Identity::server).transpose()?;
-        let listener = listen(args.address).await?;
+        let mut listeners = vec![listen(args.address).await?];
+        for address in args.more_addresses {
+            listeners.push(listen(address).await?);
+        }
         let control_listener = listen(args.control_address).await?;
-        let (address, control_address) = (listener.local_addr()?, control_listener.local_addr()?);
+        let control_address = control_listener.local_addr()?;
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let mut issuer = Issuer::new(args.settings, args.seed);
         issuer.faults().replace(args.faults);
-        let (links, _) = watch::channel(Links::Up);
-        let (commands, open) = (AtomicU64::new(0), Mutex::default());
-        let shared = Arc::new(Shared { issuer: Mutex::new(issuer), links, commands, open, dialect });
-        let accepting = tokio::spawn(accept(listener, address, tls, Arc::clone(&shared)));
+        let line = |_: &_| Line { links: watch::channel(Links::Up).0, commands: AtomicU64::new(0) };
+        let lines = listeners.iter().map(line).collect();
+        let (connections, open) = (AtomicU64::new(0), Mutex::default());
+        let shared = Arc::new(Shared { issuer: Mutex::new(issuer), lines, connections, open, dialect });
+        let each = listeners.into_iter().zip(&addresses).enumerate();
+        let accept = |(line, (listener, address)): (usize, (TcpListener, &SocketAddr))| {
+            tokio::spawn(accept(listener, *address, line, tls.clone(), Arc::clone(&shared)))
+        };
+        let accepting = each.map(accept).collect();
         let control = tokio::spawn(control::serve(control_listener, Arc::clone(&shared)));
-        Ok(Self { shared, address, control_address, accepting, control })
+        Ok(Self { shared, addresses, control_address, accepting, control })
     }
 
-    /// Where links connect.
+    /// Where links connect: line 1.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// Where links connect: every line, the first first.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Where HTTP control listens.
@@ -251,13 +309,19 @@ impl MockIssuer {
 
     /// What `PUT /links` does: closes all connections and refuses new ones, until it is up again.
     pub fn set_links_up(&self, up: bool) {
-        self.shared.command_links(if up { Links::Up } else { Links::Down });
+        self.shared.command_links(None, if up { Links::Up } else { Links::Down });
+    }
+
+    /// The same for line `number`, from 1, alone; false if there is none.
+    pub fn set_line_up(&self, number: usize, up: bool) -> bool {
+        self.shared.command_links(Some(number), if up { Links::Up } else { Links::Down });
+        self.shared.is_up(Some(number)).is_some()
     }
 
     /// What `PUT /links` with a time does: down at once, and up again after `time` unless it is
     /// told otherwise before. Needs the runtime.
     pub fn set_links_down_for(&self, time: Duration) {
-        self.shared.links_down_for(time);
+        self.shared.links_down_for(None, time);
     }
 
     /// What `GET /connections` gives.
@@ -282,18 +346,20 @@ impl MockIssuer {
         self.shared.set_scenario(scenario);
     }
 
-    /// Closes everything and waits for the two listeners to end.
+    /// Closes everything and waits for the listeners to end.
     pub async fn stop(mut self) {
-        self.shared.set_links(Links::Stopped);
+        self.shared.end();
         // A task that panicked has printed why; there is nothing to add here.
-        let _ = (&mut self.accepting).await;
+        for accepting in &mut self.accepting {
+            let _ = accepting.await;
+        }
         let _ = (&mut self.control).await;
     }
 }
 
 impl Drop for MockIssuer {
     fn drop(&mut self) {
-        self.shared.set_links(Links::Stopped);
+        self.shared.end();
     }
 }
 
@@ -304,11 +370,16 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, NetError> {
 
 /// Accepts links while they may be up. While they are down the port is closed, so that a
 /// connection is refused as by a host that is not there.
-async fn accept(listener: TcpListener, address: SocketAddr, tls: Option<Arc<ServerConfig>>, shared: Arc<Shared>) {
+async fn accept(
+    listener: TcpListener,
+    address: SocketAddr,
+    line: usize,
+    tls: Option<Arc<ServerConfig>>,
+    shared: Arc<Shared>,
+) {
     let acceptor = tls.map(TlsAcceptor::from);
-    let mut links = shared.subscribe();
+    let mut links = shared.lines[line].links.subscribe();
     let mut listener = Some(listener);
-    let mut connections = 0;
     loop {
         let wanted = *links.borrow_and_update();
         match (wanted, &listener) {
@@ -334,13 +405,13 @@ async fn accept(listener: TcpListener, address: SocketAddr, tls: Option<Arc<Serv
             changed = links.changed() => if changed.is_err() { return },
             accepted = bound.accept() => match accepted {
                 Ok((tcp, peer)) => {
-                    connections += 1;
-                    let (id, acceptor, shared) = (connections, acceptor.clone(), Arc::clone(&shared));
+                    let id = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
+                    let (acceptor, shared) = (acceptor.clone(), Arc::clone(&shared));
                     tokio::spawn(async move {
                         let close = Arc::new(Notify::new());
                         let (effects, to_do) = mpsc::unbounded_channel();
-                        let desk = Desk { id, shared: Arc::clone(&shared), effects: effects.clone() };
-                        shared.open().insert(id, Open { peer, close: Arc::clone(&close), effects });
+                        let desk = Desk { id, line, shared: Arc::clone(&shared), effects: effects.clone() };
+                        shared.open().insert(id, Open { line, peer, close: Arc::clone(&close), effects });
                         if let Err(reason) = link(tcp, acceptor, &close, desk, to_do).await {
                             tracing::info!(%peer, %reason, "link closed");
                         }
@@ -361,6 +432,8 @@ async fn accept(listener: TcpListener, address: SocketAddr, tls: Option<Arc<Serv
 struct Desk {
     /// The connection's number.
     id: u64,
+    /// Index of its line.
+    line: usize,
     shared: Arc<Shared>,
     /// Effects that wait for their time come back through here.
     effects: Effects,
@@ -381,7 +454,7 @@ async fn link(
     desk: Desk,
     to_do: mpsc::UnboundedReceiver<Effect>,
 ) -> Result<(), NetError> {
-    let mut links = desk.shared.subscribe();
+    let mut links = desk.shared.lines[desk.line].links.subscribe();
     let went_down = async move { links.wait_for(|links| *links != Links::Up).await.is_ok() };
     tokio::select! {
         _ = went_down => Ok(()),
@@ -445,7 +518,7 @@ impl Desk {
                 connection.put(&answer)?;
                 self.shared.close(|open| open != self.id);
             }
-            Effect::Elsewhere(answer) => self.shared.answer_elsewhere(self.id, answer),
+            Effect::Elsewhere(answer) => self.shared.answer_elsewhere(self.line, self.id, answer),
             Effect::Garbage => connection.put_garbage(),
             Effect::ImpossibleLength => {
                 connection.put_impossible_length();
@@ -459,7 +532,7 @@ impl Desk {
                 connection.put_half(&answer)?;
                 return Ok(Then::Close);
             }
-            Effect::Down { for_ms } => self.shared.links_down_for(Duration::from_millis(for_ms)),
+            Effect::Down { for_ms } => self.shared.links_down_for(Some(self.line + 1), Duration::from_millis(for_ms)),
             Effect::Resume { after_ms, message } => self.resume_after(after_ms, message),
             Effect::Cut => return Ok(Then::Close),
             Effect::Silence => {}

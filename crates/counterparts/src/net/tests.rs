@@ -598,6 +598,47 @@ fn a_partial_approval_comes_late() {
     });
 }
 
+#[test]
+fn of_two_lines_one_goes_down_for_a_time_and_the_other_goes_on_with_the_same_books() {
+    run(async {
+        let more_addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let settings = Settings { default_balance: Some(1_000_000), ..Settings::default() };
+        let args = MockIssuerArgs { settings, more_addresses, ..MockIssuerArgs::default() };
+        let issuer = MockIssuer::start(args).await.unwrap();
+        let &[one, two] = issuer.addresses() else { panic!("two lines") };
+        let (mut first, mut second) = (plain_link(one).await, plain_link(two).await);
+        for (stan, link) in [(1, &mut first), (2, &mut second)] {
+            ask(link, &sale_of(stan)).await;
+            link.receive().await.unwrap().unwrap();
+        }
+        assert_eq!(issuer.connections().iter().map(|line| line.line).collect::<Vec<_>>(), [1, 2]);
+        // The answer does not leave on another line: its STAN means nothing there.
+        issuer.set_faults(vec![Rule::new(Match::default(), Fault::OtherConnection).times(1)]);
+        ask(&mut first, &sale_of(3)).await;
+        assert!(tokio::time::timeout(SECOND / 5, second.receive()).await.is_err());
+
+        let control = issuer.control_address();
+        let down = http::put_text(control, "/links", r#"{"up": false, "line": 2}"#).await.unwrap();
+        assert_eq!(down, r#"{"up":false,"line":2}"#);
+        assert!(closed(&mut second).await && refused(two).await);
+        assert_eq!(http::get_text(control, "/links").await.unwrap(), r#"{"up":false}"#);
+        ask(&mut first, &sale_of(4)).await;
+        first.receive().await.unwrap().unwrap();
+        assert!(issuer.set_line_up(2, true) && !issuer.set_line_up(3, true));
+        assert!(http::put_text(control, "/links", r#"{"up": false, "line": 3}"#).await.is_err());
+        while refused(two).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+
+        // A rule takes down the line that its message came on.
+        let down = Fault::Down { side: Side::BeforeLedger, for_ms: 60_000 };
+        issuer.set_faults(vec![Rule::new(Match::default(), down).times(1)]);
+        ask(&mut first, &sale_of(5)).await;
+        assert!(closed(&mut first).await && refused(one).await && !refused(two).await);
+        assert_eq!(issuer.movements().len(), 4);
+    });
+}
+
 async fn refused(address: SocketAddr) -> bool {
     TcpStream::connect(address).await.is_err()
 }

@@ -61,10 +61,13 @@ pub(crate) struct MockIssuerCli {
     /// Where links connect; port 0 for any. With --dir what its configuration says, else 127.0.0.1:8590.
     #[arg(long)]
     address: Option<SocketAddr>,
+    /// A further line to the same books, for a switch with several links. May be repeated; PUT /links takes one down alone.
+    #[arg(long = "more-address", value_name = "ADDRESS")]
+    more_addresses: Vec<SocketAddr>,
     /// Where HTTP control listens; port 0 for any.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8591")]
     control_address: SocketAddr,
-    /// The addresses in use are written here as JSON: {"issuer":"…","control":"…"}.
+    /// The addresses in use are written here as JSON: {"issuer":"…","lines":["…"],"control":"…"}; issuer is the first line.
     #[arg(long, value_name = "FILE")]
     addresses_file: Option<PathBuf>,
     /// How it writes.
@@ -146,6 +149,7 @@ fn arguments(args: &MockIssuerCli, scenario: Option<Scenario>) -> anyhow::Result
     }
     Ok(MockIssuerArgs {
         address: address(args)?,
+        more_addresses: args.more_addresses.clone(),
         control_address: args.control_address,
         tls: identity(args),
         dialect: args.dialect.clone(),
@@ -196,11 +200,12 @@ fn identity(args: &MockIssuerCli) -> Option<Identity> {
 
 fn announce(args: &MockIssuerCli, issuer: &MockIssuer, plays: Option<&str>) -> anyhow::Result<()> {
     let (address, control) = (issuer.address().to_string(), issuer.control_address().to_string());
-    let json = serde_json::json!({ "issuer": address, "control": control });
+    let json = serde_json::json!({ "issuer": address, "lines": issuer.addresses(), "control": control });
     if args.json {
         println!("{json}");
     } else {
-        println!("mock issuer on {address}, control on http://{control}");
+        let lines: Vec<String> = issuer.addresses().iter().map(ToString::to_string).collect();
+        println!("mock issuer on {}, control on http://{control}", lines.join(" and "));
         if let Some(plays) = plays {
             println!("scenario {plays}");
         }
