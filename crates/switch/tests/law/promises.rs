@@ -2,15 +2,17 @@
 
 use crate::world::{World, check, check_with, config, shops};
 use switch::*;
-fn addr(c: &mut Config) {
-    c.links.values_mut().for_each(|l| l.addresses_one_approval = true);
+
+fn addresses_one(config: &mut Config) {
+    config.links.values_mut().for_each(|link| link.addresses_one_approval = true);
 }
+
 const LIVE: &str = "sale 1 1000 > issuer 0200 1000\nanswer 00 approval AAAAAA > terminal 0210 00\n";
 
 #[test]
 fn t7_a_reversal_that_takes_the_place_of_a_second_approvals_is_heard_of() {
     check_with(
-        addr,
+        addresses_one,
         &format!(
             "{LIVE}
   answer 00 approval BBBBBB > issuer 0420 1000 4020
@@ -20,10 +22,11 @@ fn t7_a_reversal_that_takes_the_place_of_a_second_approvals_is_heard_of() {
         ),
     );
 }
+
 #[test]
 fn t7_a_partial_reversal_that_takes_its_place_is_heard_of_too() {
     check_with(
-        addr,
+        addresses_one,
         &format!(
             "{LIVE}
   answer 00 approval BBBBBB > issuer 0420 1000 4020
@@ -33,6 +36,7 @@ fn t7_a_partial_reversal_that_takes_its_place_is_heard_of_too() {
         ),
     );
 }
+
 #[test]
 fn r5_a_promise_that_ended_takes_no_place_in_the_window() {
     check_with(
@@ -57,6 +61,7 @@ fn r5_a_promise_that_ended_takes_no_place_in_the_window() {
         ),
     );
 }
+
 #[test]
 fn r3_what_was_never_answered_has_its_horizon_after_a_restart() {
     let mut w = World::new(config());
@@ -67,6 +72,7 @@ fn r3_what_was_never_answered_has_its_horizon_after_a_restart() {
     }
     w.run("state 1 unwound");
 }
+
 #[test]
 fn r3_an_operators_undo_after_a_restart_is_decided() {
     let mut w = World::new(config());
@@ -77,6 +83,7 @@ fn r3_an_operators_undo_after_a_restart_is_decided() {
     }
     w.run("state 1 unwound");
 }
+
 #[test]
 fn d5_what_is_promised_is_sent_although_the_new_sale_is_refused() {
     let mut c = config();
@@ -97,6 +104,7 @@ fn d5_what_is_promised_is_sent_although_the_new_sale_is_refused() {
     w.run("state 2 awaiting_reversal_ack");
     assert!(!w.reversals().is_empty());
 }
+
 #[test]
 fn d5_what_is_promised_is_sent_although_the_new_sale_has_no_route() {
     let mut w = World::new(config());
@@ -110,6 +118,7 @@ fn d5_what_is_promised_is_sent_although_the_new_sale_has_no_route() {
     w.run("state 1 awaiting_reversal_ack");
     assert!(!w.reversals().is_empty());
 }
+
 #[test]
 fn resolved_a_reversal_after_stands_is_heard_of() {
     check(&format!(
@@ -121,6 +130,7 @@ fn resolved_a_reversal_after_stands_is_heard_of() {
   exceptions 1"
     ));
 }
+
 #[test]
 fn resolved_an_acknowledgement_after_stands_is_heard_of() {
     check(&format!(
@@ -132,6 +142,7 @@ fn resolved_an_acknowledgement_after_stands_is_heard_of() {
   exceptions 1"
     ));
 }
+
 #[test]
 fn resolved_stands_leaves_what_a_partial_reversal_left() {
     check(&format!(
@@ -144,6 +155,7 @@ fn resolved_stands_leaves_what_a_partial_reversal_left() {
   net 1 400"
     ));
 }
+
 #[test]
 fn r7_what_waits_in_the_line_is_listed() {
     check(&format!(
@@ -154,6 +166,7 @@ fn r7_what_waits_in_the_line_is_listed() {
   exceptions 1"
     ));
 }
+
 #[test]
 fn r5_a_promise_that_ended_does_not_block_the_line() {
     let mut c = config();
@@ -195,6 +208,7 @@ fn r5_a_promise_that_ended_does_not_block_the_line() {
     assert!(w.reversals().len() > mid);
     assert!(w.reversals().len() > before + 100);
 }
+
 #[test]
 fn m2_an_answer_waits_although_its_record_let_the_movement_go() {
     let mut c = config();
@@ -211,6 +225,7 @@ fn m2_an_answer_waits_although_its_record_let_the_movement_go() {
   waits",
     );
 }
+
 #[test]
 fn m2_a_completions_answer_waits_although_its_record_let_the_movement_go() {
     let mut c = config();
@@ -227,6 +242,7 @@ fn m2_a_completions_answer_waits_although_its_record_let_the_movement_go() {
     w.run_free("complete 1 00");
     w.run("waits");
 }
+
 #[test]
 fn r4_a_case_for_a_person_does_not_silence_a_partial_reversal() {
     let mut w = World::new(config());
@@ -239,6 +255,7 @@ fn r4_a_case_for_a_person_does_not_silence_a_partial_reversal() {
     w.run_free("pass 3600000");
     assert!(w.reversals().len() > 1, "{}", w.reversals().len());
 }
+
 #[test]
 fn t8_does_not_reverse_what_a_partial_reversal_left() {
     check(
@@ -252,6 +269,7 @@ fn t8_does_not_reverse_what_a_partial_reversal_left() {
   net 1 400",
     );
 }
+
 #[test]
 fn section_6_a_look_up_finds_by_rrn_too() {
     let mut c = config();
@@ -272,6 +290,7 @@ fn section_6_a_look_up_finds_by_rrn_too() {
     w.run(&format!("reverse 1 1000 own ownrrn {} de38 AP0001 > find", std::str::from_utf8(rrn.as_bytes()).unwrap()));
     w.run("found > issuer 0420 1000 4000; terminal 0410 00");
 }
+
 #[test]
 fn c2_one_entry_for_a_person_however_often_it_comes() {
     let mut w = World::new(config());
@@ -281,6 +300,7 @@ fn c2_one_entry_for_a_person_however_often_it_comes() {
     }
     w.run("exceptions 1");
 }
+
 #[test]
 fn i4_a_restore_knows_whose_a_reversals_number_is() {
     let mut w = World::new(config());
@@ -312,6 +332,7 @@ fn i4_a_restore_knows_whose_a_reversals_number_is() {
     w.run_free("pass 2000");
     w.run("ack 00\nstate 1 unwound");
 }
+
 #[test]
 fn r3_an_answer_that_t4_rejects_is_not_a_usable_one() {
     check(
@@ -321,7 +342,8 @@ fn r3_an_answer_that_t4_rejects_is_not_a_usable_one() {
   state 1 awaiting_reversal_ack",
     );
 }
-// a serial terminal's later sale confirms one whose first reversal lies in a look-up
+
+/// A serial terminal's later sale does not confirm one whose reversal waits for its look-up.
 #[test]
 fn c1_and_a_reversal_that_waits_for_its_look_up() {
     let mut c = config();
@@ -342,6 +364,7 @@ fn c1_and_a_reversal_that_waits_for_its_look_up() {
     w.run_free("found");
     w.run("state 9 awaiting_reversal_ack");
 }
+
 #[test]
 fn resolved_undo_answers_who_waits() {
     check(
@@ -350,6 +373,7 @@ fn resolved_undo_answers_who_waits() {
   resolve 1 undo > issuer 0420 1000 4001; terminal 0210 68; resolved",
     );
 }
+
 #[test]
 fn d11_only_live_tombstones_fill_the_quota() {
     check_with(
@@ -359,10 +383,11 @@ fn d11_only_live_tombstones_fill_the_quota() {
   reverse 2 1000 > terminal 0410 00",
     );
 }
+
 #[test]
 fn t7_the_same_second_approval_again_is_nothing_new() {
     check_with(
-        addr,
+        addresses_one,
         &format!(
             "{LIVE}
   answer 00 approval BBBBBB > issuer 0420 1000 4020
@@ -372,10 +397,11 @@ fn t7_the_same_second_approval_again_is_nothing_new() {
         ),
     );
 }
+
 #[test]
 fn t7_nor_is_it_while_its_reversal_is_in_flight() {
     check_with(
-        addr,
+        addresses_one,
         &format!(
             "{LIVE}
   answer 00 approval BBBBBB > issuer 0420 1000 4020
@@ -383,6 +409,7 @@ fn t7_nor_is_it_while_its_reversal_is_in_flight() {
         ),
     );
 }
+
 #[test]
 fn d4_the_first_can_be_confirmed_by_its_completion() {
     check_with(
@@ -398,6 +425,7 @@ fn d4_the_first_can_be_confirmed_by_its_completion() {
         ),
     );
 }
+
 #[test]
 fn d12_a_recent_ended_movement_does_not_hide_an_older_one_that_stands() {
     check(
