@@ -290,6 +290,30 @@ fn m8_d5_a_sale_keyed_again_unwinds_the_one_that_was_not_handed_over_and_goes_on
     }
 }
 
+/// The sale that was flagged may be undone, and the next one stands beside the first: its own entry names it.
+#[test]
+fn d6_each_sale_that_goes_on_beside_an_equal_one_is_flagged() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 2 1000 > issuer 0200 1000
+         exceptions 1
+         report undeliverable
+         answer 00 > terminal 0210 00
+         sale 3 1000 > issuer 0420 1000 4013; issuer 0200 1000
+         exceptions 2",
+    );
+    // One that is refused charges nobody: one entry is enough, however often it is tried.
+    check_with(
+        |config| shops(config).on_rekey = OnRekey::Refuse,
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 2 1000 > terminal 0210 94
+         sale 3 1000 > terminal 0210 94
+         exceptions 1",
+    );
+}
+
 #[test]
 fn m8_d6_equal_sales_that_may_both_be_good_are_flagged_and_never_reversed() {
     let twice = "sale 1 1000 > issuer 0200 1000
