@@ -48,6 +48,7 @@ pub(crate) struct Exception {
     pub(crate) entry: String,
     pub(crate) rule: String,
     pub(crate) terminal: String,
+    pub(crate) merchant: String,
     pub(crate) stan: String,
     pub(crate) rrn: Option<String>,
 }

@@ -288,6 +288,11 @@ pub(crate) fn rule(class: MtiClass, fault: Fault) -> Rule {
     Rule::new(Match { mti_class: Some(class), ..Match::default() }, fault)
 }
 
+/// A rule for requests, acting at this rate.
+pub(crate) fn rule_at(rate: f64, fault: Fault) -> Rule {
+    Rule::new(Match { mti_class: Some(MtiClass::Request), rate: Some(rate), ..Match::default() }, fault)
+}
+
 /// [`PAN`] at a terminal.
 pub(crate) fn card() -> Presented {
     Presented::new(PAN.parse().expect("it is a card number"))
