@@ -290,6 +290,35 @@ fn m8_d5_a_sale_keyed_again_unwinds_the_one_that_was_not_handed_over_and_goes_on
     }
 }
 
+/// Connect per call: the first copy of a request, or an older repeat, can be overtaken by a newer one and come when its own
+/// connection is gone. The terminal has its answer.
+#[test]
+fn m8_t8_a_copy_that_comes_right_after_the_answer_was_handed_takes_nothing_back() {
+    let handed = "sale 1 1000 > issuer 0200 1000
+         repeat 1 1000 conn 2
+         answer 00 > terminal 0210 00
+         state 1 awaiting_confirmation
+         ";
+    for copy in ["sale 1 1000", "repeat 1 1000"] {
+        check(&format!(
+            "{handed}report undeliverable
+             {copy} > terminal 0210 00
+             state 1 awaiting_confirmation
+             evidence 1 handed
+             pass 10000
+             state 1 awaiting_confirmation"
+        ));
+    }
+    // After the margin it was sent by a terminal that did not get the answer.
+    check(&format!(
+        "{handed}pass 2000
+         report undeliverable
+         repeat 1 1000 conn 3 > terminal 0210 00
+         state 1 awaiting_delivery
+         pass 5000 > issuer 0420 1000 4013"
+    ));
+}
+
 /// The sale that was flagged may be undone, and the next one stands beside the first: its own entry names it.
 #[test]
 fn d6_each_sale_that_goes_on_beside_an_equal_one_is_flagged() {
