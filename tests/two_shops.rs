@@ -38,7 +38,8 @@ fn options(reverses_first: bool) -> Options {
         terminals: 2 * TERMINALS,
         response_timeout: 1_000,
         original_horizon: 1_500,
-        crossing_margin: 50,
+        // Longer than any copy of a request is on its way.
+        crossing_margin: 500,
         redeliver_grace: 300,
         reverses_first,
         connections: 2,
@@ -59,7 +60,7 @@ fn terminal_leg() -> Vec<WireRule> {
         to_switch(WireFault::Cut, 0.01),
         to_switch(WireFault::Reset, 0.01),
         to_switch(WireFault::Halve(20), 0.01),
-        to_switch(WireFault::DelayMs(150), 0.01),
+        to_switch(WireFault::DelayMs(150), 0.03),
     ]
 }
 
