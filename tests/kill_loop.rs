@@ -115,7 +115,7 @@ fn of_class<const N: usize>(class: MtiClass, faults: [(f64, Fault); N]) -> Vec<R
 
 /// In every other round the issuer answers 00 to the reversal of what it does not know, and forgets it.
 fn settings(round: u32) -> Scenario {
-    let unknown_original_code = iso8583::ResponseCode::new(if round % 2 == 0 { *b"00" } else { *b"25" });
+    let unknown_original_code = iso8583::ResponseCode::new(if round.is_multiple_of(2) { *b"00" } else { *b"25" });
     let settings = Some(Settings { unknown_original_code, ..Settings::default() });
     Scenario { version: counterparts::scenario::VERSION, name: format!("round {round}"), rules: faults(), settings }
 }
