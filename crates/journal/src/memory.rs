@@ -300,6 +300,15 @@ impl MemStorage {
         disk.names.get(file).map(|inode| disk.inodes[*inode].current.clone())
     }
 
+    /// Up to `length` bytes of a file from `offset` on, as far as they are durable; `None` when its name is not.
+    #[must_use]
+    pub fn durable_bytes(&self, file: &str, offset: u64, length: usize) -> Option<Vec<u8>> {
+        let disk = self.disk();
+        let synced = &disk.inodes[*disk.synced_names.get(file)?].synced;
+        let start = usize::try_from(offset).ok()?.min(synced.len());
+        Some(synced[start..synced.len().min(start + length)].to_vec())
+    }
+
     /// Puts a file in place of what there is, durably.
     pub fn put(&self, file: &str, bytes: Vec<u8>) {
         let mut disk = self.disk();

@@ -80,6 +80,11 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
+    /// Given keys: PAN keys by number, the newest first, and the look-up key. For a simulation, which must be the same twice.
+    pub fn new(pan: Vec<(u16, [u8; KEY_BYTES])>, hmac: [u8; KEY_BYTES]) -> Keys {
+        Keys { pan, hmac }
+    }
+
     /// New random keys.
     ///
     /// # Panics

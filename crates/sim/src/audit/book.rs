@@ -1,0 +1,318 @@
+//! What the journal's records say of each movement, told again by somebody who knows the law and not the core.
+//!
+//! Invariant: a [`Page`] says how a movement ended by the records alone.
+
+use std::collections::BTreeMap;
+
+use super::bytes::{Cursor, Unreadable};
+
+/// Where a movement stands by its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    AwaitingIssuer,
+    AwaitingDelivery,
+    AwaitingConfirmation,
+    AwaitingReversalAck,
+    NeedsOperator,
+    Declined,
+    Confirmed,
+    Unwound,
+    Resolved,
+}
+
+impl Standing {
+    fn of(tag: u8) -> Result<Standing, Unreadable> {
+        use Standing::*;
+        let all = [
+            AwaitingIssuer,
+            AwaitingDelivery,
+            AwaitingConfirmation,
+            AwaitingReversalAck,
+            NeedsOperator,
+            Declined,
+            Confirmed,
+            Unwound,
+            Resolved,
+        ];
+        all.get(usize::from(tag).wrapping_sub(1)).copied().ok_or(Unreadable)
+    }
+}
+
+/// How much a promise undoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    All,
+    AllBut(u64),
+    OneApproval,
+}
+
+/// Who says that a movement is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirmer {
+    LaterRequest,
+    Terminal,
+    CutOver,
+}
+
+/// One movement's page.
+#[derive(Clone, Debug)]
+pub(crate) struct Page {
+    pub(crate) rrn: String,
+    /// DE41 as the terminal sent it.
+    pub(crate) terminal: String,
+    pub(crate) stan: u32,
+    /// 1 authorisation, 2 financial.
+    pub(crate) class: u8,
+    /// DE7 as the terminal sent it.
+    pub(crate) de7: Option<String>,
+    asked: u64,
+    approved: Option<u64>,
+    remains: Option<u64>,
+    pub(crate) standing: Standing,
+    /// An open promise, and how much it undoes.
+    pub(crate) owes: Option<Scope>,
+    /// It ever promised to undo some of it.
+    pub(crate) ever_promised: bool,
+    pub(crate) confirmed: Option<Confirmer>,
+    /// The rule that a person was called by.
+    pub(crate) listed: Option<u8>,
+    /// What an operator said: stands, undone elsewhere, adjusted to.
+    pub(crate) verdict: Option<(u8, u64)>,
+    pub(crate) holds_approval: bool,
+}
+
+impl Page {
+    /// What has to stand at the issuer; `None` where only a person can tell.
+    pub(crate) fn stands(&self) -> Option<u64> {
+        let whole = || self.remains.unwrap_or(self.approved.unwrap_or(self.asked));
+        match self.standing {
+            Standing::AwaitingIssuer | Standing::NeedsOperator => None,
+            Standing::AwaitingDelivery | Standing::AwaitingConfirmation | Standing::Confirmed => Some(whole()),
+            Standing::AwaitingReversalAck | Standing::Declined | Standing::Unwound => Some(0),
+            Standing::Resolved => match self.verdict? {
+                (1, _) => Some(whole()),
+                (3, minor) => Some(minor),
+                (_, _) => Some(0),
+            },
+        }
+    }
+}
+
+/// An entry for a person.
+#[derive(Clone, Debug)]
+pub(crate) struct Flag {
+    /// The rule's number in the format.
+    pub(crate) rule: u8,
+    pub(crate) terminal: String,
+    pub(crate) movement: Option<u64>,
+}
+
+/// All that the records say.
+#[derive(Default)]
+pub(crate) struct Book {
+    pub(crate) pages: BTreeMap<u64, Page>,
+    pub(crate) by_rrn: BTreeMap<String, u64>,
+    pub(crate) flags: Vec<Flag>,
+    pub(crate) tombstones: Vec<(String, u32)>,
+    /// What no book should say.
+    pub(crate) wrong: Vec<String>,
+}
+
+type Read<T> = Result<T, Unreadable>;
+
+impl Book {
+    /// Takes one record.
+    pub(crate) fn take(&mut self, lsn: u64, payload: &[u8]) {
+        if self.read(&mut Cursor(payload)).is_err() {
+            self.wrong.push(format!("record {lsn} cannot be read"));
+        }
+    }
+
+    fn read(&mut self, from: &mut Cursor<'_>) -> Read<()> {
+        let (version, _partition, _wall, kind) = (from.u8()?, from.u8()?, from.u64()?, from.u8()?);
+        if version != 1 {
+            return Err(Unreadable);
+        }
+        match kind {
+            2 => self.intent(from)?,
+            3 => {
+                let (id, answer, to) = (from.u64()?, answer(from)?, Standing::of_next(from)?);
+                let page = self.page(id)?;
+                page.approved = answer.amount.or(page.approved);
+                page.holds_approval = answer.moved;
+                page.standing = to;
+            }
+            4 => {
+                let page = self.page(from.u64()?)?;
+                let given_up = matches!(page.standing, Standing::AwaitingReversalAck | Standing::NeedsOperator);
+                page.standing = if given_up { Standing::Unwound } else { Standing::Declined };
+                page.owes = None;
+            }
+            5 => {
+                let (id, evidence) = (from.u64()?, from.u8()?);
+                let page = self.page(id)?;
+                if !matches!(page.standing, Standing::Declined | Standing::Confirmed | Standing::Unwound | Standing::Resolved) {
+                    page.standing =
+                        if evidence >= 3 { Standing::AwaitingConfirmation } else { Standing::AwaitingDelivery };
+                }
+            }
+            6 => {
+                let (id, _rule, _reason, scope) = (from.u64()?, from.u8()?, from.u8()?, scope(from)?);
+                let page = self.page(id)?;
+                page.owes = Some(scope);
+                page.ever_promised = true;
+                match scope {
+                    Scope::All => page.standing = Standing::AwaitingReversalAck,
+                    Scope::AllBut(remains) => page.remains = Some(remains),
+                    Scope::OneApproval => {}
+                }
+            }
+            8 => {
+                let (id, _code, verdict) = (from.u64()?, from.bytes(2)?, from.u8()?);
+                let page = self.page(id)?;
+                match (verdict, page.owes) {
+                    (1, Some(Scope::All)) => {
+                        page.standing = Standing::Unwound;
+                        page.owes = None;
+                    }
+                    (1, _) => page.owes = None,
+                    (2, _) => page.standing = Standing::NeedsOperator,
+                    (_, _) => {}
+                }
+            }
+            9 => {
+                let (id, answer) = (from.u64()?, answer(from)?);
+                let page = self.page(id)?;
+                page.approved = answer.amount.or(page.approved);
+                page.holds_approval = answer.moved;
+            }
+            10 => {
+                let (id, by) = (from.u64()?, from.u8()?);
+                let page = self.page(id)?;
+                page.standing = Standing::Confirmed;
+                page.confirmed = Some(match by {
+                    1 => Confirmer::LaterRequest,
+                    2 => Confirmer::Terminal,
+                    _ => Confirmer::CutOver,
+                });
+            }
+            11 => {
+                let (id, rule) = (from.u64()?, from.u8()?);
+                let page = self.page(id)?;
+                page.standing = Standing::NeedsOperator;
+                page.listed = Some(rule);
+            }
+            13 => {
+                let (rule, terminal, _stan) = (from.u8()?, from.text(23)?, from.u32()?);
+                let movement = from.option(Cursor::u64)?;
+                self.flags.push(Flag { rule, terminal: terminal[..8].to_owned(), movement });
+            }
+            14 => {
+                let (terminal, stan) = (from.text(23)?, from.u32()?);
+                self.tombstones.push((terminal[..8].to_owned(), stan));
+            }
+            17 => {
+                let (id, resolution) = (from.u64()?, from.u8()?);
+                let minor = if resolution == 3 { from.u64()? } else { 0 };
+                let page = self.page(id)?;
+                if resolution != 4 {
+                    if matches!(page.owes, Some(Scope::AllBut(_))) {
+                        page.remains = None;
+                    }
+                    page.standing = Standing::Resolved;
+                    page.owes = None;
+                    page.verdict = Some((resolution, minor));
+                }
+            }
+            // Restarts, numbers of reversals, reversals that changed nothing, recalled movements, STANs of network messages,
+            // closed exceptions, second approvals: nothing of it moves what stands.
+            1 | 7 | 12 | 15 | 16 | 18 | 19 => {}
+            _ => return Err(Unreadable),
+        }
+        Ok(())
+    }
+
+    fn page(&mut self, id: u64) -> Read<&mut Page> {
+        self.pages.get_mut(&id).ok_or(Unreadable)
+    }
+
+    fn intent(&mut self, from: &mut Cursor<'_>) -> Read<()> {
+        let id = from.u64()?;
+        let rrn = from.text(12)?;
+        from.option(|from| from.bytes(12))?;
+        let (terminal, stan, class) = (from.text(23)?, from.u32()?, from.u8()?);
+        let _group = from.u16()?;
+        let _processing = from.bytes(6)?;
+        let (asked, _currency) = (from.u64()?, from.bytes(3)?);
+        from.option(|from| from.bytes(16))?;
+        let _references = from.u64()?;
+        from.option(Cursor::u64)?;
+        from.option(|from| {
+            // Key number, nonce, ciphertext; HMAC; masked number.
+            from.bytes(2 + 12 + 36 + 16)?;
+            from.string()
+        })?;
+        let (_issuer, _link) = (from.u16()?, from.u16()?);
+        let (_stan, _de7) = (from.u32()?, from.bytes(10)?);
+        let _local_time = from.option(|from| from.bytes(10))?;
+        let de7 = from.option(|from| from.text(10))?;
+        let page = Page {
+            rrn: rrn.trim_end().to_owned(),
+            terminal: terminal[..8].to_owned(),
+            stan,
+            class,
+            de7,
+            asked,
+            approved: None,
+            remains: None,
+            standing: Standing::AwaitingIssuer,
+            owes: None,
+            ever_promised: false,
+            confirmed: None,
+            listed: None,
+            verdict: None,
+            holds_approval: false,
+        };
+        if self.by_rrn.insert(page.rrn.clone(), id).is_some() {
+            self.wrong.push(format!("I3: RRN {} names two movements", page.rrn));
+        }
+        if self.pages.insert(id, page).is_some() {
+            self.wrong.push(format!("movement {id} begins twice"));
+        }
+        Ok(())
+    }
+}
+
+impl Standing {
+    fn of_next(from: &mut Cursor<'_>) -> Read<Standing> {
+        Standing::of(from.u8()?)
+    }
+}
+
+struct Said {
+    amount: Option<u64>,
+    moved: bool,
+}
+
+fn answer(from: &mut Cursor<'_>) -> Read<Said> {
+    let _code = from.bytes(2)?;
+    from.option(|from| from.bytes(6))?;
+    let amount = from.option(|from| {
+        let minor = from.u64()?;
+        from.bytes(3)?;
+        Ok(minor)
+    })?;
+    from.option(Cursor::string)?;
+    let moved = from.u8()? == 1;
+    let _wall = from.u64()?;
+    Ok(Said { amount, moved })
+}
+
+fn scope(from: &mut Cursor<'_>) -> Read<Scope> {
+    match from.u8()? {
+        1 => Ok(Scope::All),
+        2 => Ok(Scope::AllBut(from.u64()?)),
+        3 => from.bytes(6).map(|_| Scope::OneApproval),
+        _ => Err(Unreadable),
+    }
+}

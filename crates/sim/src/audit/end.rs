@@ -1,0 +1,204 @@
+//! The audit when all is quiet: three ledgers, terminal by terminal and purchase by purchase (I4 to I12).
+
+use std::collections::BTreeMap;
+
+use counterparts::terminal::BeliefLine;
+use iso8583::Rrn;
+use switch::{Entry, Lsn, Switch};
+
+use super::book::{Confirmer, Page, Standing};
+use crate::plan::Trouble;
+use crate::world::World;
+
+/// D6, as the format writes it.
+const D6: u8 = 26;
+
+/// What stands at the issuers, by RRN.
+type Stands = BTreeMap<String, i64>;
+
+impl World {
+    /// Nothing is open but what a person has.
+    pub(crate) fn is_settled(&mut self) -> bool {
+        self.operator_decides();
+        let Some(partition) = &self.machine.partition else { return false };
+        partition.quiet() && partition.view().movements().all(|movement| !movement.is_open())
+    }
+
+    /// What is open, for people.
+    pub(crate) fn unsettled(&self) -> String {
+        let Some(partition) = &self.machine.partition else { return "the switch does not run".to_owned() };
+        let open = partition.view().movements().filter(|movement| movement.is_open());
+        let open: Vec<String> = open.take(5).map(|m| format!("{} {} owes {}", m.rrn, m.state.name(), m.owes())).collect();
+        let busy = self.devices.iter().filter(|device| !device.is_idle()).count();
+        format!("{busy} terminals busy; {}; {} exceptions", open.join(", "), partition.view().exceptions().len())
+    }
+
+    pub(crate) fn stands_at_issuers(&self, rrn: &Rrn) -> u64 {
+        let rrn = rrn.to_string();
+        let movements = self.hosts.iter().flat_map(|host| host.issuer.movements());
+        movements.filter(|movement| movement.rrn == rrn.trim_end()).map(|movement| movement.net.unsigned_abs()).sum()
+    }
+
+    /// What the terminal of this movement knows of it.
+    pub(crate) fn believed_by_terminal(&mut self, rrn: &Rrn) -> Option<bool> {
+        self.auditor.read_on(&self.machine.storage);
+        let id = self.auditor.book.by_rrn.get(rrn.to_string().trim_end())?;
+        let page = &self.auditor.book.pages[id];
+        self.devices.iter().find(|device| is_of(page, device.id.terminal())).and_then(|device| {
+            let at = device.terminal.beliefs().iter().rposition(|belief| is_for(page, belief))?;
+            device.knows(at)
+        })
+    }
+
+    /// All that must hold at the end.
+    pub(crate) fn audit_the_end(&mut self) {
+        self.auditor.read_on(&self.machine.storage);
+        let mut wrong = std::mem::take(&mut self.auditor.book.wrong);
+        let mut stands = Stands::new();
+        for (number, host) in self.hosts.iter().enumerate() {
+            let report = host.issuer.report(0);
+            wrong.extend(report.ledger.inconsistencies.iter().map(|what| format!("I5: issuer {}: {what}", number + 1)));
+            if report.ledger.negative_nets > 0 {
+                wrong.push(format!("I5: issuer {}: {} negative", number + 1, report.ledger.negative_nets));
+            }
+            for movement in host.issuer.movements() {
+                *stands.entry(movement.rrn).or_default() += movement.net;
+            }
+        }
+        self.audit_movements(&stands, &mut wrong);
+        self.audit_terminals(&stands, &mut wrong);
+        self.audit_purchases(&stands, &mut wrong);
+        self.audit_replay(&mut wrong);
+        for what in wrong {
+            self.violation(what);
+        }
+    }
+
+    /// I6, I10, I11: the issuers' net is what the journal says, and nothing is open.
+    fn audit_movements(&self, stands: &Stands, wrong: &mut Vec<String>) {
+        let book = &self.auditor.book;
+        for page in book.pages.values() {
+            let at_issuer = stands.get(&page.rrn).copied().unwrap_or(0);
+            match page.stands() {
+                Some(by_journal) if at_issuer != by_journal as i64 => wrong.push(format!(
+                    "I6: {} of {} {:06}: the issuer has {at_issuer}, the journal {by_journal} ({:?})",
+                    page.rrn, page.terminal, page.stan, page.standing
+                )),
+                Some(_) | None => {}
+            }
+            let open = matches!(
+                page.standing,
+                Standing::AwaitingIssuer
+                    | Standing::AwaitingDelivery
+                    | Standing::AwaitingConfirmation
+                    | Standing::AwaitingReversalAck
+                    | Standing::NeedsOperator
+            );
+            if open || page.owes.is_some() {
+                wrong.push(format!("I11: {} is still {:?}, owes {:?}", page.rrn, page.standing, page.owes));
+            }
+            if page.standing == Standing::NeedsOperator && page.listed.is_none() && !page.ever_promised {
+                wrong.push(format!("I11: no rule sent {} to an operator", page.rrn));
+            }
+        }
+        for rrn in stands.keys().filter(|rrn| !book.by_rrn.contains_key(*rrn)) {
+            wrong.push(format!("I1: the issuer moved money for {rrn}, of which the journal knows nothing"));
+        }
+    }
+
+    /// I7, I8, I12: what terminals were told is so.
+    fn audit_terminals(&self, stands: &Stands, wrong: &mut Vec<String>) {
+        for (number, device) in self.devices.iter().enumerate() {
+            for (at, belief) in device.terminal.beliefs().iter().enumerate() {
+                let pages: Vec<&Page> = self.pages_of(number, belief).collect();
+                let net: i64 = pages.iter().filter_map(|page| stands.get(&page.rrn)).sum();
+                let operators = pages.iter().any(|page| page.verdict.is_some() || page.listed.is_some());
+                let who = || format!("terminal {number} {} of {}", belief.stan, belief.amount);
+                match device.knows(at) {
+                    Some(true) if net < belief.net() && !operators => wrong.push(format!(
+                        "I7: {} was approved, {} are to stand, the issuer has {net}: a good sale reversed",
+                        who(),
+                        belief.stands
+                    )),
+                    Some(false) if net > 0 && !operators && belief.reversal.as_ref().is_none_or(|r| r.remains == 0) => {
+                        wrong.push(format!("I8: {} failed or was reversed, and {net} stand", who()));
+                    }
+                    Some(_) | None => {}
+                }
+                for page in pages.iter().filter(|page| page.standing == Standing::Confirmed) {
+                    let true_word = match page.confirmed {
+                        Some(Confirmer::Terminal) => device.completions.iter().any(|c| c.belief == at && c.completes),
+                        Some(Confirmer::LaterRequest | Confirmer::CutOver) => device.knows(at) != Some(false),
+                        None => false,
+                    };
+                    if !true_word {
+                        wrong.push(format!("I12: {} {} is confirmed by {:?}, which is not so", page.rrn, who(), page.confirmed));
+                    }
+                }
+            }
+        }
+    }
+
+    /// I9: at most one debit stands for a purchase, or it is flagged.
+    fn audit_purchases(&mut self, stands: &Stands, wrong: &mut Vec<String>) {
+        let mut flagged = 0;
+        for (number, intent) in self.intents.iter().enumerate() {
+            let device = &self.devices[intent.device];
+            let beliefs = intent.beliefs.iter().filter_map(|at| device.terminal.beliefs().get(*at));
+            let pages: Vec<&Page> = beliefs.flat_map(|belief| self.pages_of(intent.device, belief)).collect();
+            let standing = |page: &&&Page| stands.get(&page.rrn).is_some_and(|net| *net > 0);
+            let standing: Vec<&&Page> = pages.iter().filter(standing).collect();
+            if standing.len() < 2 {
+                continue;
+            }
+            let by_flag = |page: &Page| {
+                let flag = |flag: &super::book::Flag| flag.terminal == page.terminal && flag.rule == D6 && flag.movement.is_some_and(|id| self.auditor.book.pages.get(&id).is_some_and(|of| of.rrn == page.rrn));
+                self.auditor.book.flags.iter().any(flag) || page.listed.is_some() || page.verdict.is_some()
+            };
+            let by_operator = standing.iter().any(|page| page.verdict.is_some());
+            let flag = standing.iter().any(|page| by_flag(page)) && !device.site.profile.reverses_first();
+            // K7: windows are told by the wall clock, which nobody can trust across a restart when it jumps.
+            if by_operator || flag || self.plan.has(Trouble::WallJump) {
+                flagged += 1;
+                continue;
+            }
+            let rrns: Vec<&str> = standing.iter().map(|page| page.rrn.as_str()).collect();
+            wrong.push(format!("I9: purchase {number} of terminal {} was charged as {} and not flagged", intent.device, rrns.join(" and ")));
+        }
+        self.out.flagged += flagged;
+    }
+
+    /// I4: the records give the same state again.
+    fn audit_replay(&self, wrong: &mut Vec<String>) {
+        let Some(partition) = &self.machine.partition else { return };
+        let mut core = Switch::new(self.machine.config().clone());
+        let mut failed = None;
+        let mut tail = super::Tail::default();
+        tail.advance(&self.machine.storage, |lsn, payload| {
+            let replayed = Entry::decode(payload).and_then(|entry| core.replay(Lsn(lsn), &entry));
+            failed = failed.take().or(replayed.err().map(|error| format!("I4: record {lsn}: {error}")));
+        });
+        let (mut live, mut again) = (Vec::new(), Vec::new());
+        partition.view().snapshot(&mut live);
+        core.snapshot(&mut again);
+        wrong.extend(failed);
+        if core.lsn() == partition.view().lsn() && live != again {
+            wrong.push("I4: replaying the records gives another state".to_owned());
+        }
+    }
+
+    /// The pages of a terminal's request.
+    fn pages_of<'a>(&'a self, device: usize, belief: &'a BeliefLine) -> impl Iterator<Item = &'a Page> {
+        let terminal = self.devices[device].id;
+        self.auditor.book.pages.values().filter(move |page| is_of(page, terminal.terminal()) && is_for(page, belief))
+    }
+}
+
+fn is_of(page: &Page, terminal: &[u8]) -> bool {
+    page.terminal.as_bytes() == terminal
+}
+
+fn is_for(page: &Page, belief: &BeliefLine) -> bool {
+    page.stan.to_string() == belief.stan.trim_start_matches('0') && page.class == belief.class && page.de7.as_deref() == Some(belief.de7.as_str())
+}
+

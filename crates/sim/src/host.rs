@@ -1,0 +1,122 @@
+//! The issuers' side: the behaviour is `counterparts`', here it is given connections and time.
+//!
+//! Invariant: what an issuer's ledger moves, it moves by [`Issuer`]; this module decides only when and where answers go.
+
+use counterparts::issuer::{Effect, Issuer};
+use iso8583::Fields;
+use switch::LinkNo;
+
+use crate::plan::{Plan, Trouble};
+use crate::queue::{MS, Micros};
+use crate::wire::{End, Peer};
+use crate::world::{Event, World};
+
+/// One issuer's host.
+pub(crate) struct Host {
+    pub(crate) issuer: Issuer,
+    pub(crate) up: bool,
+}
+
+impl Host {
+    pub(crate) fn all(plan: &Plan) -> Vec<Host> {
+        (0..plan.issuers.len() as u64)
+            .map(|number| {
+                let mut issuer = Issuer::new(plan.host_settings(), plan.seed ^ (number << 32));
+                issuer.faults().replace(plan.host_faults());
+                Host { issuer, up: true }
+            })
+            .collect()
+    }
+}
+
+impl World {
+    pub(crate) fn host_receives(&mut self, host: usize, _link: LinkNo, at: usize, message: &Fields) {
+        if !self.hosts[host].up {
+            return;
+        }
+        let wrong = self.auditor.issuer_sees(host, message);
+        if let Some(wrong) = wrong {
+            self.violation(wrong);
+        }
+        let before: u64 = self.hosts[host].issuer.faults().rules().iter().map(|rule| rule.acted).sum();
+        let wall_ms = self.wall_ms();
+        let effect = self.hosts[host].issuer.receive(wall_ms, message);
+        let after: u64 = self.hosts[host].issuer.faults().rules().iter().map(|rule| rule.acted).sum();
+        self.out.faults += after - before;
+        self.take_effect(at, message, effect);
+    }
+
+    fn take_effect(&mut self, at: usize, message: &Fields, effect: Effect) {
+        match effect {
+            Effect::Answer { after_ms, answer } => self.host_answers(at, after_ms, answer),
+            Effect::Resume { after_ms } => {
+                let event = Event::HostResumes { conn: at, message: Box::new(message.clone()) };
+                self.events.put(self.now + after_ms * MS, event);
+            }
+            Effect::Twice { first, after_ms, second } => {
+                self.host_answers(at, 0, first);
+                self.host_answers(at, after_ms, second);
+            }
+            Effect::Alone(answer) => {
+                self.host_answers(at, 0, answer);
+                for other in self.siblings(at) {
+                    self.hang_up(other, End::Peer);
+                }
+            }
+            // T4: what cannot be read is counted by the shell and does not reach the core.
+            Effect::Garbage => self.out.coverage.rule("T4"),
+            Effect::Half(_) | Effect::Cut => self.hang_up(at, End::Peer),
+            Effect::Silence => {}
+        }
+    }
+
+    fn host_answers(&mut self, at: usize, after_ms: u64, answer: Fields) {
+        let thinks = MS + self.below(10 * MS);
+        let leaves: Micros = self.now + after_ms * MS + thinks;
+        self.events.put(leaves, Event::HostSends { conn: at, message: Box::new(answer) });
+    }
+
+    pub(crate) fn host_resumes(&mut self, at: usize, message: &Fields) {
+        let Peer::Host { host, .. } = self.conns[at].peer else { return };
+        if !self.hosts[host].up {
+            return;
+        }
+        let wall_ms = self.wall_ms();
+        if let Some(answer) = self.hosts[host].issuer.resume(wall_ms, message) {
+            self.host_answers(at, 0, answer);
+        }
+    }
+
+    /// An answer leaves on its connection, or on another of the link (T2).
+    pub(crate) fn host_sends(&mut self, at: usize, message: Box<Fields>) {
+        let Peer::Host { host, .. } = self.conns[at].peer else { return };
+        if !self.hosts[host].up {
+            return;
+        }
+        let closed = !self.conns[at].peer_up;
+        let siblings = self.siblings(at);
+        let elsewhere = !siblings.is_empty() && (closed && self.plan.has(Trouble::HostElsewhere) || self.strikes(Trouble::HostElsewhere, 0.05));
+        let at = if elsewhere { siblings[self.below(siblings.len() as u64) as usize] } else { at };
+        if self.conns[at].peer_up {
+            self.send(at, End::Peer, message);
+        }
+    }
+
+    /// The other open connections of the same link.
+    fn siblings(&self, at: usize) -> Vec<usize> {
+        let of = self.conns[at].peer;
+        let open = |other: &usize| *other != at && self.conns[*other].peer == of && self.conns[*other].peer_up;
+        (0..self.conns.len()).rev().take(400).filter(open).collect()
+    }
+
+    /// The host goes down, with all its connections.
+    pub(crate) fn host_goes_down(&mut self, host: usize) {
+        self.hosts[host].up = false;
+        self.tell(|| format!("--- issuer {} is down", host + 1));
+        for at in 0..self.conns.len() {
+            if matches!(self.conns[at].peer, Peer::Host { host: of, .. } if of == host) && self.conns[at].peer_up {
+                self.hang_up(at, End::Peer);
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Deterministic simulation of a partition, and an auditor who judges it from outside.
+//!
+//! The real partition (core, journal, outbox) runs in a simulated world: virtual time, a network and a disk that fail, a
+//! process that crashes, terminals and issuers from `counterparts` with every fault. One seed gives one run. The auditor
+//! reads the issuers' ledgers, the terminals' beliefs, the customers' purchases and the journal's bytes, and checks the
+//! invariants I1 to I12 of the money rules.
+//!
+//! Absent on purpose: sockets, TLS, threads inside a run. Real processes are tested in `tests/`.
+
+mod audit;
+mod chaos;
+mod coverage;
+mod device;
+mod host;
+mod machine;
+mod plan;
+mod queue;
+mod wire;
+mod world;
+
+pub use coverage::Coverage;
+pub use plan::{Calls, Plan, Profile, Site, Trouble};
+pub use world::{Outcome, Telling, run};

@@ -1,0 +1,473 @@
+//! The machine that the switch runs on: its process, clocks and disk, and what the daemon's shell does around a partition.
+//!
+//! Runs the real [`Partition`] on [`MemStorage`]. Invariant: what was not durable at a crash is kept or lost by the plan's
+//! dice, and nothing else is.
+
+use std::sync::Arc;
+
+use journal::OpenError as JournalError;
+use journal::memory::{Fate, MemStorage, Unsynced};
+use partition::{Commit, Keys, OpenError, Options, Partition};
+use switch::{Action, Admission, Config, Input, LinkNo, Now, Report};
+
+use crate::plan::{Plan, Trouble};
+use crate::queue::{MS, Micros, SECOND};
+use crate::wire::{End, Peer, conn_id, link_id};
+use crate::world::{Event, World};
+
+/// Small, so that a run seals many segments.
+const SEGMENT_BYTES: u64 = 96 << 10;
+const GROUP_BYTES_MAX: usize = 32 << 10;
+/// Between two looks at work for a quiet journal.
+const UPKEEP_EVERY: Micros = SECOND;
+
+/// Process, clocks, disk.
+pub(crate) struct Machine {
+    config: Config,
+    pub(crate) storage: Arc<MemStorage>,
+    pub(crate) partition: Option<Partition<MemStorage>>,
+    inputs: Vec<Input>,
+    actions: Vec<Action>,
+    /// The process's number; connections belong to one.
+    pub(crate) life: u32,
+    /// The turn that is due.
+    turn_at: Option<Micros>,
+    commit: Option<Commit<MemStorage>>,
+    /// Nothing runs before this.
+    pub(crate) awake_at: Micros,
+    /// When the machine was switched on.
+    booted_at: Micros,
+    /// How wrong the wall clock is, in milliseconds.
+    pub(crate) wall_error_ms: i64,
+    next_upkeep: Micros,
+    pub(crate) disk_full: bool,
+    settling: bool,
+    pub(crate) draining: bool,
+}
+
+impl Machine {
+    pub(crate) fn new(plan: &Plan) -> Machine {
+        let mut identity = [7; 16];
+        identity[..8].copy_from_slice(&plan.seed.to_le_bytes());
+        Machine {
+            config: plan.config(),
+            storage: Arc::new(MemStorage::new(identity)),
+            partition: None,
+            inputs: Vec::new(),
+            actions: Vec::new(),
+            life: 0,
+            turn_at: None,
+            commit: None,
+            awake_at: 0,
+            booted_at: 0,
+            wall_error_ms: 0,
+            next_upkeep: UPKEEP_EVERY,
+            disk_full: false,
+            settling: false,
+            draining: false,
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        let journal = journal::Options {
+            segment_bytes: SEGMENT_BYTES,
+            group_bytes_max: GROUP_BYTES_MAX,
+            reserve_segments: 1,
+            mark_commits: 16,
+        };
+        let keys = Keys::new(vec![(1, [0x11; 32])], [0x22; 32]);
+        Options { journal, config: self.config.clone(), keys }
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.partition.is_some()
+    }
+
+    /// Faults are over: clocks and disk are right again.
+    pub(crate) fn wants_all_settled(&mut self) {
+        self.settling = true;
+    }
+}
+
+impl World {
+    pub(crate) fn clocks(&self) -> Now {
+        let machine = &self.machine;
+        let wall_ms = self.wall_ms().saturating_add_signed(machine.wall_error_ms);
+        Now { uptime_ms: 1_000 + (self.now - machine.booted_at) / MS, wall_ms }
+    }
+
+    /// Something for the switch to take in at its next turn.
+    pub(crate) fn input(&mut self, input: Input) {
+        if self.machine.runs() {
+            self.machine.inputs.push(input);
+            self.turn_by(self.now + 20);
+        }
+    }
+
+    pub(crate) fn terminal_message(&mut self, at: usize, message: Box<iso8583::Fields>) {
+        let group = self.group_of(&message);
+        self.input(Input::Terminal { conn: conn_id(at, self.machine.life), group, message, card: None });
+    }
+
+    fn turn_by(&mut self, at: Micros) {
+        let at = at.max(self.machine.awake_at).max(self.now);
+        if self.machine.turn_at.is_none_or(|due| due > at) {
+            self.machine.turn_at = Some(at);
+            self.events.put(at, Event::Turn);
+        }
+    }
+
+    pub(crate) fn turn(&mut self) {
+        if self.machine.turn_at != Some(self.now) {
+            return;
+        }
+        self.machine.turn_at = None;
+        if self.machine.awake_at > self.now {
+            return self.turn_by(self.machine.awake_at);
+        }
+        let now = self.clocks();
+        let Some(partition) = &mut self.machine.partition else { return };
+        partition.turn(now, &mut self.machine.inputs);
+        self.commit();
+        self.carry_out();
+        self.upkeep();
+        self.check_point();
+        self.turn_when_due();
+    }
+
+    fn turn_when_due(&mut self) {
+        let Some(partition) = &self.machine.partition else { return };
+        if let Some(uptime_ms) = partition.next_timeout() {
+            let due = self.machine.booted_at + uptime_ms.saturating_sub(1_000) * MS;
+            self.turn_by(due.max(self.now + 1));
+        }
+    }
+
+    fn commit(&mut self) {
+        let taken = self.machine.partition.as_mut().and_then(Partition::take_commit);
+        if let Some(commit) = taken {
+            self.start_commit(commit);
+        }
+    }
+
+    fn start_commit(&mut self, commit: Commit<MemStorage>) {
+        let mut takes = 200 + self.below(3 * MS);
+        if self.strikes(Trouble::DiskSlow, 0.01) {
+            takes += self.below(4 * SECOND);
+        }
+        self.machine.commit = Some(commit);
+        self.events.put(self.now + takes, Event::DiskDone(self.machine.life));
+    }
+
+    pub(crate) fn disk_done(&mut self, life: u32) {
+        if life != self.machine.life {
+            return;
+        }
+        if self.machine.awake_at > self.now {
+            return self.events.put(self.machine.awake_at, Event::DiskDone(life));
+        }
+        let now = self.clocks();
+        let (Some(commit), Some(partition)) = (self.machine.commit.take(), &mut self.machine.partition) else { return };
+        match partition.committed(now, commit.run()) {
+            Ok(_) => {
+                self.out.coverage.rule("M1");
+                self.commit();
+                self.carry_out();
+                self.check_point();
+                self.turn_when_due();
+            }
+            Err(poisoned) => {
+                self.out.coverage.rule("M6");
+                self.tell(|| format!("commit failed, the process ends: {poisoned}"));
+                // M6: the outbox must give nothing more.
+                self.carry_out();
+                self.die(false);
+            }
+        }
+    }
+
+    fn upkeep(&mut self) {
+        if self.now < self.machine.next_upkeep || self.machine.commit.is_some() {
+            return;
+        }
+        self.machine.next_upkeep = self.now + UPKEEP_EVERY;
+        let upkeep = self.machine.partition.as_mut().and_then(Partition::take_upkeep);
+        if let Some(upkeep) = upkeep {
+            self.start_commit(upkeep);
+        }
+    }
+
+    fn check_point(&mut self) {
+        let Some(partition) = &mut self.machine.partition else { return };
+        if let Some(job) = partition.checkpoint_due() {
+            let done = job.run();
+            match partition.checkpointed(done) {
+                Ok(_) => self.out.coverage.event("checkpoint"),
+                Err(error) if self.machine.disk_full || self.plan.has(Trouble::SyncFails) => self.tell(|| format!("no checkpoint: {error}")),
+                Err(error) => self.violation(format!("I4: no checkpoint: {error}")),
+            }
+        }
+    }
+
+    pub(crate) fn found(&mut self, life: u32, input: Input) {
+        if life == self.machine.life {
+            self.input(input);
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let Some(partition) = &mut self.machine.partition else { return };
+        let mut actions = std::mem::take(&mut self.machine.actions);
+        partition.release(&mut actions);
+        if !actions.is_empty() {
+            self.auditor.read_on(&self.machine.storage);
+        }
+        for action in actions.drain(..) {
+            self.carry_out_one(action);
+        }
+        self.machine.actions = actions;
+    }
+
+    fn carry_out_one(&mut self, action: Action) {
+        let life = self.machine.life;
+        match action {
+            Action::ToTerminal { id, conn, message } => {
+                let at = conn.index as usize;
+                if conn.generation != life || !self.conns[at].switch_up {
+                    return self.input(Input::Report { action: id, report: Report::Undeliverable });
+                }
+                let wrong = self.auditor.answer_leaves(&message);
+                self.judged(wrong);
+                self.write(at, id, message);
+            }
+            Action::ToIssuer { id, link, message, .. } => {
+                let at = link.index as usize;
+                if link.generation != life || !self.conns[at].switch_up {
+                    return self.input(Input::Report { action: id, report: Report::NotSent });
+                }
+                if let Peer::Host { link, .. } = self.conns[at].peer {
+                    let wrong = self.auditor.request_leaves(self.now / MS, link, &message);
+                    self.judged(wrong);
+                }
+                self.write(at, id, message);
+            }
+            Action::Withdraw { id, conn } => {
+                let at = conn.index as usize;
+                let pending = &mut self.conns[at].pending;
+                if let Some(place) = pending.iter().position(|(pending, _)| *pending == id) {
+                    pending.remove(place);
+                    self.input(Input::Report { action: id, report: Report::Undeliverable });
+                }
+            }
+            Action::ResetIfUnacknowledged { link } => {
+                let at = link.index as usize;
+                let conn = &self.conns[at];
+                if link.generation == life && conn.switch_up && (conn.on_the_way > 0 || !conn.pending.is_empty()) {
+                    self.reset(at);
+                }
+            }
+            Action::CloseLink { link, .. } => {
+                if link.generation == life {
+                    self.switch_hangs_up(link.index as usize);
+                }
+            }
+            Action::Find { id, query } => {
+                self.out.coverage.event("look-up");
+                if let Some(partition) = &self.machine.partition {
+                    let found = partition.look_up(&query).run(id);
+                    let later = self.now + self.dice.below(50 * MS);
+                    self.events.put(later, Event::Found(life, Box::new(found)));
+                }
+            }
+            Action::Resolved { .. } => {}
+            Action::Note(note) => self.out.coverage.note(&note),
+        }
+    }
+
+    fn judged(&mut self, wrong: Option<String>) {
+        if let Some(wrong) = wrong {
+            self.violation(wrong);
+        }
+    }
+
+    fn write(&mut self, at: usize, id: switch::ActionId, message: Box<iso8583::Fields>) {
+        if self.conns[at].stalled {
+            self.conns[at].pending.push_back((id, message));
+            return;
+        }
+        self.input(Input::Report { action: id, report: Report::Written });
+        self.send(at, End::Switch, message);
+    }
+
+    /// Dials a connection of a link, as long as this process lives.
+    pub(crate) fn dial(&mut self, life: u32, link: LinkNo) {
+        if life != self.machine.life || !self.machine.runs() {
+            return;
+        }
+        let host = usize::from(link.issuer.0) - 1;
+        if !self.hosts[host].up {
+            let again = self.now + 500 * MS + self.below(4 * SECOND);
+            return self.events.put(again, Event::Dial(life, link));
+        }
+        let at = self.connect(Peer::Host { host, link });
+        self.input(Input::LinkOpened { link: link_id(at, life), number: link });
+    }
+
+    // ---- life and death
+
+    /// Starts the process on what the disk holds.
+    pub(crate) fn start_machine(&mut self) {
+        if self.machine.runs() {
+            return;
+        }
+        let now = self.clocks();
+        let storage = Arc::clone(&self.machine.storage);
+        let (partition, opened) = match Partition::open(storage, self.machine.options(), now) {
+            Ok(opened) => opened,
+            Err(error) => return self.not_started(&error),
+        };
+        self.machine.life += 1;
+        self.machine.partition = Some(partition);
+        self.machine.draining = false;
+        self.out.coverage.opened(&opened);
+        self.tell(|| format!("--- the switch starts: {} movements, {} in doubt", opened.movements, opened.in_doubt));
+        let wrong = self.auditor.read_again(&self.machine.storage);
+        self.judged(wrong);
+        let links: Vec<LinkNo> = self.machine.config.links.keys().copied().collect();
+        for link in links {
+            for _ in 0..self.plan.issuers[usize::from(link.issuer.0) - 1].1 {
+                let soon = self.now + 10 * MS + self.below(200 * MS);
+                self.events.put(soon, Event::Dial(self.machine.life, link));
+            }
+        }
+        self.machine.turn_at = None;
+        self.turn_by(self.now + 20);
+    }
+
+    fn not_started(&mut self, error: &OpenError) {
+        let disk = self.machine.disk_full || self.plan.has(Trouble::SyncFails);
+        if !(disk && matches!(error, OpenError::Journal(JournalError::Io { .. }))) {
+            return self.violation(format!("K5: the switch does not start: {error}"));
+        }
+        self.tell(|| format!("the switch does not start: {error}"));
+        self.machine.storage = Arc::new(self.machine.storage.kill());
+        let again = self.now + 5 * SECOND;
+        self.events.put(again, Event::Start);
+    }
+
+    /// The process ends without a word. With `power` the machine does.
+    pub(crate) fn die(&mut self, power: bool) {
+        let Some(partition) = self.machine.partition.take() else { return };
+        self.out.crashes += 1;
+        self.mark(3, usize::from(power), None);
+        self.tell(|| if power { "--- power lost".to_owned() } else { "--- killed".to_owned() });
+        if let Some(commit) = self.machine.commit.take() {
+            // The disk was in the middle of it, or had not begun, or was done.
+            let operations = self.below(6);
+            self.machine.storage.power_off_after(operations);
+            drop(commit.run());
+        }
+        drop(partition);
+        let storage = if power { self.lose_power() } else { self.machine.storage.kill() };
+        self.machine.storage = Arc::new(storage);
+        if power {
+            self.machine.booted_at = self.now;
+        }
+        self.forget_process(power);
+        let down = if power { 20 * SECOND } else { 2 * SECOND };
+        let again = self.now + 50 * MS + self.below(down);
+        self.events.put(again, Event::Start);
+    }
+
+    fn lose_power(&mut self) -> MemStorage {
+        let (dice, storage) = (&mut self.dice, &self.machine.storage);
+        let keeps = [0.0, 0.5, 0.9, 1.0][dice.below(4) as usize];
+        storage.crash(|what| match what {
+            _ if dice.chance(keeps) => Fate::Kept,
+            Unsynced::Piece { bytes, .. } if dice.chance(0.3) => Fate::Torn(dice.below(bytes as u64) as usize),
+            Unsynced::Piece { .. } | Unsynced::Name(_) | Unsynced::Length(_) => Fate::Lost,
+        })
+    }
+
+    /// What was the process's is gone: inputs, clocks, connections.
+    fn forget_process(&mut self, power: bool) {
+        self.machine.inputs.clear();
+        self.machine.actions.clear();
+        self.machine.turn_at = None;
+        self.machine.awake_at = 0;
+        self.machine.life += 1;
+        for at in 0..self.conns.len() {
+            let conn = &mut self.conns[at];
+            if !std::mem::replace(&mut conn.switch_up, false) {
+                continue;
+            }
+            conn.pending.clear();
+            let order = conn.to_peer_at.max(self.now);
+            // The kernel of a killed process closes; a machine without power says nothing.
+            let latency = if power { self.dice.below(30 * SECOND) } else { MS + self.dice.below(20 * MS) };
+            self.events.put(order + latency, Event::Ended { conn: at, at: End::Peer });
+        }
+    }
+
+    /// An operator stops the switch: a drain, then a close, then a start.
+    pub(crate) fn stop_cleanly(&mut self) {
+        if !self.machine.runs() {
+            return;
+        }
+        if !std::mem::replace(&mut self.machine.draining, true) {
+            self.tell(|| "--- a clean stop is asked for".to_owned());
+            self.input(Input::Admission(Admission::Draining));
+        }
+        let quiet = self.machine.partition.as_ref().is_some_and(Partition::quiet) && self.machine.inputs.is_empty();
+        if !quiet {
+            return self.events.put(self.now + 200 * MS, Event::Chaos(crate::chaos::Chaos::Stop));
+        }
+        let Some(partition) = self.machine.partition.take() else { return };
+        if let Err(error) = partition.close() {
+            self.tell(|| format!("the close failed: {error}"));
+        }
+        self.mark(4, 0, None);
+        self.tell(|| "--- stopped".to_owned());
+        self.flip_a_bit();
+        self.machine.storage = Arc::new(self.machine.storage.kill());
+        self.forget_process(false);
+        let again = self.now + 500 * MS + self.below(5 * SECOND);
+        self.events.put(again, Event::Start);
+    }
+
+    /// K5: one flipped bit of a closed journal is refused or harmless. Tried on a copy.
+    fn flip_a_bit(&mut self) {
+        if !self.strikes(Trouble::BitFlip, 1.0) {
+            return;
+        }
+        let (whole, flipped) = (self.machine.storage.kill(), self.machine.storage.kill());
+        let mut files = journal::Storage::list(&flipped).unwrap_or_default();
+        files.sort();
+        let file = files[self.dice.below(files.len() as u64) as usize].clone();
+        let length = flipped.bytes_of(&file).map_or(0, |bytes| bytes.len() as u64);
+        if length == 0 {
+            return;
+        }
+        let (offset, bit) = (self.dice.below(length), self.dice.below(8) as u8);
+        flipped.flip_bit(&file, offset, bit);
+        let now = self.clocks();
+        let state = |storage: MemStorage| {
+            Partition::open(Arc::new(storage), self.machine.options(), now).map(|(partition, _)| {
+                let mut bytes = Vec::new();
+                partition.view().snapshot(&mut bytes);
+                bytes
+            })
+        };
+        let (whole, flipped) = (state(whole), state(flipped));
+        match (whole, flipped) {
+            (_, Err(_)) => self.out.coverage.rule("K5"),
+            (Ok(whole), Ok(flipped)) if whole == flipped => self.out.coverage.event("harmless bit"),
+            (Ok(_), Ok(_)) => self.violation(format!("K5: bit {bit} of byte {offset} of {file} was flipped, not refused, and changed the state")),
+            (Err(error), Ok(_)) => self.violation(format!("K5: the closed journal does not open: {error}")),
+        }
+    }
+}

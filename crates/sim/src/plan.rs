@@ -1,0 +1,391 @@
+//! What a seed draws: who takes part, how they behave, which faults are on. No state of its own.
+//!
+//! Invariant: a plan is a function of its seed; what the shrinker changes afterwards is in the plan, so that plan and
+//! build repeat a run exactly.
+
+use counterparts::faults::{Approval, Fault as HostFault, Match, MtiClass, Rule, Side, Wrong};
+use counterparts::issuer::Settings;
+use counterparts::seeded::Seeded;
+use iso8583::ResponseCode;
+use switch::{AtDeadline, Config, Group, GroupNo, Issuer, IssuerNo, Link, LinkNo, OnRekey, OnRepeat, Route};
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal,)*) => {
+        /// One kind of trouble; a seed draws which are on.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Trouble { $($(#[doc = $doc])* $name,)* }
+
+        impl Trouble {
+            /// All of them.
+            pub const ALL: &'static [Trouble] = &[$(Trouble::$name,)*];
+
+            /// As the command line says it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Trouble::$name => $text,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A terminal's connection is cut; both sides see it soon.
+    TerminalCut = "terminal-cut",
+    /// A terminal's connection is dead and its two sides see it at different times.
+    TerminalHalfOpen = "terminal-half-open",
+    /// The kernel takes nothing for a terminal for a while.
+    TerminalStall = "terminal-stall",
+    /// Seconds instead of milliseconds to a terminal or from it.
+    TerminalDelay = "terminal-delay",
+    /// A terminal's message arrives twice.
+    TerminalDouble = "terminal-double",
+    /// A link's connection is cut; both sides see it soon.
+    LinkCut = "link-cut",
+    /// A link's connection is dead and its two sides see it at different times.
+    LinkHalfOpen = "link-half-open",
+    /// The kernel takes nothing for a link for a while.
+    LinkStall = "link-stall",
+    /// Seconds instead of milliseconds on a link.
+    LinkDelay = "link-delay",
+    /// A message to an issuer, or its answer, arrives twice.
+    LinkDouble = "link-double",
+    /// The issuer does not answer, before or after its ledger.
+    HostSilent = "host-silent",
+    /// The issuer hangs up instead of an answer.
+    HostCut = "host-cut",
+    /// The issuer judges later.
+    HostSlow = "host-slow",
+    /// The issuer answers later, up to beyond the horizon.
+    HostLate = "host-late",
+    /// A code that says nothing of the money, moved or not.
+    HostUnknownCode = "host-unknown-code",
+    /// An answer of another STAN, RRN, card, terminal or amount.
+    HostWrong = "host-wrong",
+    /// Two answers, with the same DE38.
+    HostTwice = "host-twice",
+    /// Two answers, with another DE38.
+    HostOther = "host-other",
+    /// An approval of less.
+    HostPartial = "host-partial",
+    /// Garbage or half a frame instead of an answer.
+    HostGarbage = "host-garbage",
+    /// The issuer's host is down for seconds or minutes.
+    HostDown = "host-down",
+    /// The answer comes on another connection of the link.
+    HostElsewhere = "host-elsewhere",
+    /// Reversals are not answered.
+    ReversalSilent = "reversal-silent",
+    /// Reversals are answered with a code that settles nothing.
+    ReversalRefused = "reversal-refused",
+    /// Reversals of unknown originals are answered 00.
+    UnknownReversal00 = "unknown-reversal-00",
+    /// The process is killed.
+    Kill = "kill",
+    /// The power fails.
+    PowerLoss = "power-loss",
+    /// A sync fails.
+    SyncFails = "sync-fails",
+    /// The disk is full for a while.
+    DiskFull = "disk-full",
+    /// The disk takes up to seconds.
+    DiskSlow = "disk-slow",
+    /// The wall clock jumps.
+    WallJump = "wall-jump",
+    /// The process, or the machine, is suspended.
+    Suspend = "suspend",
+    /// An operator stops and starts the switch.
+    CleanRestart = "clean-restart",
+    /// A bit of a closed journal is flipped.
+    BitFlip = "bit-flip",
+    /// Terminals that never return.
+    Vanish = "vanish",
+    /// The customer changes his mind.
+    Cancel = "cancel",
+    /// A part is given back.
+    PartialReversal = "partial-reversal",
+    /// A used key with other content.
+    KeyReuse = "key-reuse",
+    /// A terminal's counter begins anew.
+    StanReset = "stan-reset",
+    /// A reversal whose original never came, or comes later.
+    LostOriginal = "lost-original",
+    /// A reversal of a wrong amount.
+    WrongReversal = "wrong-reversal",
+    /// Equal sales in a row that are both meant.
+    EqualSales = "equal-sales",
+    /// An operator decides while all goes on.
+    Operator = "operator",
+}
+
+/// How a terminal's connections live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// One connection, kept.
+    Kept,
+    /// A new one for each message.
+    PerCall,
+    /// A concentrator's, shared with other lanes.
+    Lane,
+}
+
+/// The behaviour of a terminal group, and what the switch is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Serial, reverses first: the default.
+    Careful,
+    /// Serial; resends or keys again, and forgets.
+    Forgetful,
+    /// Nothing is promised of it; the switch knows neither `serial` nor `reverses_first`.
+    Unknown,
+    /// Holds the goods until its 0202 is answered (C2).
+    Completes,
+    /// Resends only after giving up (`on_repeat = unwind`).
+    ResendsLate,
+    /// Takes partial approvals, and reverses first.
+    TakesPartial,
+}
+
+impl Profile {
+    /// All of them; a profile's place is its group number less one.
+    pub const ALL: [Profile; 6] = [
+        Profile::Careful,
+        Profile::Forgetful,
+        Profile::Unknown,
+        Profile::Completes,
+        Profile::ResendsLate,
+        Profile::TakesPartial,
+    ];
+
+    /// The number of its group in the configuration.
+    pub(crate) fn group(self) -> GroupNo {
+        GroupNo(Profile::ALL.iter().position(|other| *other == self).unwrap_or(0) as u16 + 1)
+    }
+
+    /// The terminal itself reverses what it does not know before anything new.
+    pub(crate) fn reverses_first(self) -> bool {
+        match self {
+            Profile::Careful | Profile::TakesPartial => true,
+            Profile::Forgetful | Profile::Unknown | Profile::Completes | Profile::ResendsLate => false,
+        }
+    }
+}
+
+/// One terminal of the plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    /// What it does.
+    pub profile: Profile,
+    /// How it connects.
+    pub calls: Calls,
+    /// Which merchant; merchants share cards.
+    pub merchant: u32,
+}
+
+/// Everything that a run is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Draws everything that is left to chance.
+    pub seed: u64,
+    /// Purchases of each terminal.
+    pub purchases: u32,
+    /// The terminals.
+    pub sites: Vec<Site>,
+    /// The troubles that are on.
+    pub troubles: Vec<Trouble>,
+    /// Cards in circulation.
+    pub cards: u64,
+    /// Links of each issuer, and connections of each link.
+    pub issuers: Vec<(u16, u16)>,
+    /// The longest pause between purchases, in seconds.
+    pub pause_s: u64,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Plan {
+        let mut dice = Seeded::new(seed ^ 0x706c_616e);
+        let terminals = 3 + dice.below(10);
+        let lanes = dice.chance(0.3);
+        let sites = (0..terminals)
+            .map(|_| {
+                let profile = Profile::ALL[dice.below(Profile::ALL.len() as u64) as usize];
+                let calls = match dice.below(3) {
+                    0 => Calls::PerCall,
+                    // It gives an exchange up by hanging up, which a lane cannot.
+                    1 if lanes && profile != Profile::ResendsLate => Calls::Lane,
+                    _ => Calls::Kept,
+                };
+                Site { profile, calls, merchant: dice.below(3) as u32 + 1 }
+            })
+            .collect();
+        // A quiet seed now and then: what goes wrong without trouble is easy to read.
+        let share = [0.0, 0.1, 0.25, 0.5, 0.8][dice.below(5) as usize];
+        let troubles = Trouble::ALL.iter().copied().filter(|_| dice.chance(share)).collect();
+        Plan {
+            seed,
+            purchases: 20 + dice.below(100) as u32,
+            sites,
+            troubles,
+            cards: 2 + dice.below(8),
+            issuers: (0..1 + dice.below(2)).map(|_| (1 + dice.below(2) as u16, 1 + dice.below(2) as u16)).collect(),
+            pause_s: [2, 10, 60][dice.below(3) as usize],
+        }
+    }
+
+    /// Whether a trouble is on.
+    #[must_use]
+    pub fn has(&self, trouble: Trouble) -> bool {
+        self.troubles.contains(&trouble)
+    }
+
+    /// The switch's configuration.
+    pub(crate) fn config(&self) -> Config {
+        let mut dice = Seeded::new(self.seed ^ 0x636f_6e66);
+        let mut pick = |choices: &[u64]| choices[dice.below(choices.len() as u64) as usize];
+        let mut config = Config { dedup_keys: pick(&[5, 50, 100_000]) as usize, ..Config::default() };
+        for profile in Profile::ALL {
+            let group = group(profile, &mut pick);
+            config.groups.insert(profile.group(), group);
+        }
+        for (at, (links, _)) in self.issuers.iter().enumerate() {
+            let issuer = IssuerNo(at as u16 + 1);
+            let settings = Issuer {
+                name: format!("issuer {}", issuer.0),
+                needs_operator_after_ms: pick(&[1_200_000, 86_400_000]),
+                reversal_window: pick(&[1, 4, 32]) as usize,
+                ..Issuer::default()
+            };
+            config.issuers.insert(issuer, settings);
+            for number in 1..=*links {
+                let link = Link {
+                    name: format!("link {}.{number}", issuer.0),
+                    in_flight_max: pick(&[2, 512]) as usize,
+                    reversal_as_request: pick(&[0, 0, 1]) == 1,
+                    addresses_one_approval: false,
+                    ..Link::default()
+                };
+                config.links.insert(LinkNo { issuer, number }, link);
+            }
+        }
+        let last = IssuerNo(self.issuers.len() as u16);
+        config.routes.push(Route { prefix: "4".into(), issuer: IssuerNo(1) });
+        config.routes.push(Route { prefix: "5".into(), issuer: last });
+        config
+    }
+
+    /// How issuer number `at` is set up.
+    pub(crate) fn host_settings(&self) -> Settings {
+        let unknown = if self.has(Trouble::UnknownReversal00) { ResponseCode::APPROVED } else { ResponseCode::NOT_FOUND };
+        Settings { default_balance: Some(1_000_000_000), unknown_original_code: unknown, ..Settings::default() }
+    }
+
+    /// How the issuers misbehave.
+    pub(crate) fn host_faults(&self) -> Vec<Rule> {
+        let on = |class, rate, fault| {
+            Rule::new(Match { mti_class: Some(class), rate: Some(rate), ..Match::default() }, fault)
+        };
+        let mut rules = Vec::new();
+        let mut strike = |trouble, faults: &[(MtiClass, f64, HostFault)]| {
+            if self.has(trouble) {
+                rules.extend(faults.iter().map(|(class, rate, fault)| on(*class, *rate, fault.clone())));
+            }
+        };
+        use MtiClass::{Request, Reversal};
+        use Side::{AfterLedger, BeforeLedger};
+        strike(
+            Trouble::HostSilent,
+            &[
+                (Request, 0.03, HostFault::Silence(BeforeLedger)),
+                (Request, 0.05, HostFault::Silence(AfterLedger)),
+            ],
+        );
+        strike(
+            Trouble::HostCut,
+            &[
+                (Request, 0.01, HostFault::Cut(BeforeLedger)),
+                (Request, 0.02, HostFault::Cut(AfterLedger)),
+                (Reversal, 0.02, HostFault::Cut(AfterLedger)),
+                (Request, 0.01, HostFault::CutOthers),
+            ],
+        );
+        strike(
+            Trouble::HostSlow,
+            &[(Request, 0.03, HostFault::DelayMs(9_000)), (Request, 0.03, HostFault::DelayMs(22_000))],
+        );
+        strike(
+            Trouble::HostLate,
+            &[
+                (Request, 0.02, HostFault::LateMs(14_900)),
+                (Request, 0.02, HostFault::LateMs(20_000)),
+                (Request, 0.02, HostFault::LateMs(90_000)),
+                (Reversal, 0.05, HostFault::LateMs(20_000)),
+            ],
+        );
+        let unknown = ["09", "96", "06", "68"].map(|code| code.parse().unwrap_or(ResponseCode::SYSTEM_MALFUNCTION));
+        for code in unknown {
+            strike(
+                Trouble::HostUnknownCode,
+                &[(Request, 0.02, HostFault::Answer(code)), (Request, 0.02, HostFault::AnswerMoved(code))],
+            );
+        }
+        for wrong in [Wrong::Stan, Wrong::Rrn, Wrong::Card, Wrong::Terminal, Wrong::More] {
+            strike(Trouble::HostWrong, &[(Request, 0.01, HostFault::Wrong(wrong)), (Reversal, 0.02, HostFault::Wrong(wrong))]);
+        }
+        let twice = |approval, after_ms| HostFault::Double { approval, after_ms };
+        strike(
+            Trouble::HostTwice,
+            &[
+                (Request, 0.03, twice(Approval::Same, 0)),
+                (Request, 0.03, twice(Approval::Same, 40_000)),
+                (Reversal, 0.05, twice(Approval::Same, 100)),
+            ],
+        );
+        strike(
+            Trouble::HostOther,
+            &[(Request, 0.01, twice(Approval::Other, 0)), (Request, 0.01, twice(Approval::Other, 30_000))],
+        );
+        strike(Trouble::HostPartial, &[(Request, 0.06, HostFault::PartialPercent(60))]);
+        strike(
+            Trouble::HostGarbage,
+            &[
+                (Request, 0.02, HostFault::Garbage(AfterLedger)),
+                (Request, 0.01, HostFault::Half(AfterLedger)),
+                (Request, 0.01, HostFault::Half(BeforeLedger)),
+                (Reversal, 0.02, HostFault::Garbage(AfterLedger)),
+            ],
+        );
+        strike(
+            Trouble::ReversalSilent,
+            &[
+                (Reversal, 0.2, HostFault::Silence(AfterLedger)),
+                (Reversal, 0.2, HostFault::Silence(BeforeLedger)),
+            ],
+        );
+        for code in ["91", "96", "06", "94"].map(|code| code.parse().unwrap_or(ResponseCode::SYSTEM_MALFUNCTION)) {
+            // 94 says "seen before", which is a lie unless the ledger moved.
+            let fault = if code == ResponseCode::DUPLICATE { HostFault::AnswerMoved(code) } else { HostFault::Answer(code) };
+            strike(Trouble::ReversalRefused, &[(Reversal, 0.05, fault)]);
+        }
+        rules
+    }
+}
+
+/// What the switch is told of the terminals of a profile.
+fn group(profile: Profile, pick: &mut impl FnMut(&[u64]) -> u64) -> Group {
+    let base = Group {
+        name: format!("{profile:?}"),
+        confirm_deadline_ms: pick(&[300_000, 1_800_000]),
+        at_deadline: if pick(&[0, 0, 1]) == 1 { AtDeadline::Operator } else { AtDeadline::Confirm },
+        on_rekey: if pick(&[0, 0, 1]) == 1 { OnRekey::Refuse } else { OnRekey::AllowAndFlag },
+        tombstones_max: pick(&[30, 1000]) as usize,
+        ..Group::default()
+    };
+    match profile {
+        Profile::Careful => base,
+        Profile::Forgetful => Group { reverses_first: false, ..base },
+        Profile::Unknown => Group { serial: false, reverses_first: false, ..base },
+        Profile::Completes => Group { reverses_first: false, confirm_within_ms: Some(60_000), ..base },
+        Profile::ResendsLate => Group { reverses_first: false, on_repeat: OnRepeat::Unwind, ..base },
+        Profile::TakesPartial => Group { takes_partial_approvals: true, ..base },
+    }
+}
