@@ -423,16 +423,17 @@ impl World {
         let choice = self.draw(device, 10);
         let profile = self.devices[device].site.profile;
         let may_repeat = self.devices[device].repeats < 3;
-        if may_repeat && choice < 4 {
-            if let Ok(message) = self.devices[device].terminal.repeat() {
-                self.devices[device].repeats += 1;
-                // It has given up the first: what is still on its way to it must not answer the second.
-                let conn = self.devices[device].conn.take_if(|_| profile == Profile::ResendsLate);
-                if let Some(at) = conn {
-                    self.hang_up(at, End::Peer);
-                }
-                return self.says(device, message);
+        if may_repeat
+            && choice < 4
+            && let Ok(message) = self.devices[device].terminal.repeat()
+        {
+            self.devices[device].repeats += 1;
+            // It has given up the first: what is still on its way to it must not answer the second.
+            let conn = self.devices[device].conn.take_if(|_| profile == Profile::ResendsLate);
+            if let Some(at) = conn {
+                self.hang_up(at, End::Peer);
             }
+            return self.says(device, message);
         }
         if self.devices[device].site.profile.reverses_first() {
             return self.rest(device);

@@ -16,7 +16,9 @@ impl Switch {
     /// The shell says what became of the newest answer.
     pub(crate) fn offer_reported(&mut self, now: Now, id: MovementId, report: Report, out: &mut Output) {
         // An older answer's report does not come here: its purpose went when it was withdrawn.
-        self.live(id).offered = None;
+        let live = self.live(id);
+        live.offered = None;
+        live.offered_before.clear();
         if self.movement(id).is_none_or(|movement| movement.state != StateKind::AwaitingDelivery) {
             return;
         }
@@ -92,7 +94,8 @@ impl Switch {
 
     /// Takes back an answer whose write is still pending (T8, D7).
     pub(crate) fn withdraw(&mut self, id: MovementId, out: &mut Output) {
-        if let Some((action, conn)) = self.live.get_mut(&id).and_then(|live| live.offered.take()) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        for (action, conn) in live.offered_before.drain(..).chain(live.offered.take()) {
             self.purposes.remove(&action);
             out.actions.push(Pending { after: Lsn(0), action: Action::Withdraw { id: action, conn } });
         }
@@ -103,7 +106,10 @@ impl Switch {
         // A write that is pending on the same connection may as well arrive; on another it is taken back (T8).
         let here = self.live.get(&id).and_then(|live| live.offered).filter(|(_, conn)| *conn == arrival.conn);
         match here {
-            Some((pending, _)) => drop(self.purposes.remove(&pending)),
+            Some(pending) => {
+                self.purposes.remove(&pending.0);
+                self.live(id).offered_before.push(pending);
+            }
             None => self.withdraw(id, out),
         }
         self.clear_timer(id);

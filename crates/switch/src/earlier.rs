@@ -93,9 +93,12 @@ impl Switch {
             .filter(equal)
             .chain(tapped)
             .find(|movement| match movement.state {
-                StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation | StateKind::Confirmed => true,
+                // What awaits its issuer may be approved yet: the two would stand, and nobody would know (I9).
                 StateKind::AwaitingIssuer
-                | StateKind::AwaitingReversalAck
+                | StateKind::AwaitingDelivery
+                | StateKind::AwaitingConfirmation
+                | StateKind::Confirmed => true,
+                StateKind::AwaitingReversalAck
                 | StateKind::NeedsOperator
                 | StateKind::Declined
                 | StateKind::Unwound

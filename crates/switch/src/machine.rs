@@ -100,6 +100,8 @@ pub(crate) struct Live {
     pub(crate) horizon_from_ms: Option<u64>,
     /// The newest answer while its report is awaited.
     pub(crate) offered: Option<(ActionId, ConnId)>,
+    /// Older copies of it that may still wait on the same connection.
+    pub(crate) offered_before: Vec<(ActionId, ConnId)>,
     /// When the newest answer was released, or the restart: `on_repeat` counts from here.
     pub(crate) released_ms: Option<u64>,
     /// When the answer was handed, or the restart: the crossing margin counts from here (C1).

@@ -350,9 +350,18 @@ impl State {
                     self.exception_about.remove(&closed.about());
                 }
             }
-            Record::LateAnswer { id, answer } => {
-                self.change(*id, lsn, wall_ms, |movement| movement.answer = Some(answer.clone()))?;
-            }
+            Record::LateAnswer { id, answer } => self.change(*id, lsn, wall_ms, |movement| {
+                // R3: what was sent before the approval was held decides nothing, even if it was sent after the horizon: the
+                // original may have arrived after it all the same.
+                if answer.moved
+                    && !movement.approval_held()
+                    && let Some(obligation) = &mut movement.obligation
+                    && obligation.deciding.is_some()
+                {
+                    obligation.early = obligation.deciding.take();
+                }
+                movement.answer = Some(answer.clone());
+            })?,
             Record::AnotherApproval { id, approval } => {
                 self.change(*id, lsn, wall_ms, |movement| movement.second_approval = *approval)?;
             }
@@ -661,7 +670,9 @@ mod tests {
 
     fn request(stan: u32) -> Input {
         let mut message = Fields::new(Mti::new(b"0200"));
-        for (de, text) in [(2, "4111111111111111"), (3, "000000"), (4, "000000001000"), (41, "TERM0001"), (49, "156")] {
+        // Each of another amount: equal ones in flight would be flagged (D6).
+        message.set(4, format!("{stan:012}").as_bytes());
+        for (de, text) in [(2, "4111111111111111"), (3, "000000"), (41, "TERM0001"), (49, "156")] {
             message.set(de, text.as_bytes());
         }
         message.set(11, format!("{stan:06}").as_bytes());

@@ -206,7 +206,9 @@ impl Switch {
             None => {
                 let late_horizon_ms = config.link(number).late_horizon_ms;
                 let Some(stan) = self.state.free_reversal_stan(issuer, late_horizon_ms, now.wall_ms) else { return false };
-                let numbers = ReversalNumbers { sent_as: self.numbers(stan), minor: movement.amount().minor() };
+                // T4: an issuer that answers more than it was asked for has the amount that it was asked for on its books.
+                let minor = movement.amount().minor().min(movement.fingerprint.amount.minor());
+                let numbers = ReversalNumbers { sent_as: self.numbers(stan), minor };
                 self.write(now, Record::ReversalNumbered { id, numbers, deciding }, out);
                 numbers
             }
@@ -324,6 +326,8 @@ impl Switch {
         let decided =
             self.movement(id).and_then(|m| m.obligation.as_ref()).is_some_and(|obligation| obligation.deciding.is_some());
         if !decided {
+            let sending = &mut self.live(id).sending;
+            (sending.deciding_sends, sending.decided_before) = (0, false);
             self.take_from_flight(id);
             self.clear_reversal_timer(id);
             self.reversal_due(now, id, out);

@@ -87,7 +87,6 @@ fn r3_an_operators_undo_after_a_restart_is_decided() {
 #[test]
 fn d5_what_is_promised_is_sent_although_the_new_sale_is_refused() {
     let mut c = config();
-    shops(&mut c).on_rekey = OnRekey::Refuse;
     shops(&mut c).serial = false;
     shops(&mut c).reverses_first = false;
     let mut w = World::new(c);
@@ -99,7 +98,11 @@ fn d5_what_is_promised_is_sent_although_the_new_sale_is_refused() {
   answer 00 nth 2 > terminal 0210 00
   evidence 2 not_handed",
     );
+    shops(&mut w.config).on_rekey = OnRekey::Refuse;
+    w.run_free("crash");
+    w.run_free("link up");
     w.run_free("sale 3 1000");
+    w.run("state 2 awaiting_reversal_ack\ncause 2 D5");
     w.run_free("pass 3600000");
     w.run("state 2 awaiting_reversal_ack");
     assert!(!w.reversals().is_empty());

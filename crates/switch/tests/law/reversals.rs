@@ -299,3 +299,35 @@ fn r8_a_reversal_is_built_from_what_is_stored_and_says_the_same_after_a_crash() 
         }
     }
 }
+
+/// The host took the original after the horizon, and the reversal before it: the acknowledgement on its way settles nothing.
+#[test]
+fn r3_an_approval_after_the_deciding_send_makes_another_one_decide() {
+    let unanswered = "sale 1 1000 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         ack 00
+         pass 15000 > issuer 0421 1000 4021
+         answer 00 > issuer 0421 1000 4021";
+    check(&format!(
+        "{unanswered}
+         ack 00 nth 2
+         state 1 awaiting_reversal_ack
+         ack 00 nth 3
+         state 1 unwound"
+    ));
+    check(&format!(
+        "{unanswered}
+         ack 94 nth 3
+         state 1 awaiting_reversal_ack"
+    ));
+    check(&format!(
+        "{unanswered}
+         crash
+         pass 0
+         link up > issuer 0421 1000 4021
+         ack 00 nth 2
+         state 1 awaiting_reversal_ack
+         ack 00
+         state 1 unwound"
+    ));
+}

@@ -170,7 +170,9 @@ fn r1_an_acknowledgement_names_the_amount_that_was_sent() {
         "sale 1 1000 > issuer 0200 1000
          pass 15000 > issuer 0420 1000 4021; terminal 0210 68
          pass 15000 > issuer 0421 1000 4021
-         answer 10 amount 400
+         answer 10 amount 400 > issuer 0421 400 4021
+         ack 00 nth 2
+         state 1 awaiting_reversal_ack
          ack 00
          state 1 unwound",
     );

@@ -136,7 +136,7 @@ fn m2_no_answer_after_an_intent_leaves_before_the_outcome() {
         "answer 00 > terminal 0210 00",
         "answer 51 > terminal 0210 51",
         "pass 15000 > issuer 0420 1000 4021; terminal 0210 68",
-        "answer 00 amount 1001 > issuer 0420 1001 4020; terminal 0210 68",
+        "answer 00 amount 1001 > issuer 0420 1000 4020; terminal 0210 68",
         "answer 10 amount 600 > issuer 0420 600 4020; terminal 0210 51",
     ] {
         let mut world = World::new(config());

@@ -530,3 +530,51 @@ fn d12_the_reversals_of_others_find_nothing_of_this_terminal() {
          evidence 1 handed",
     );
 }
+
+/// Two approvals would stand, and nobody would know: what a serial terminal would have given up (T10), another is flagged for.
+#[test]
+fn d6_an_equal_sale_while_the_first_awaits_its_issuer_is_flagged() {
+    let lanes = |change: fn(&mut Group)| {
+        move |config: &mut Config| {
+            let group = config.groups.get_mut(&GroupNo(1)).unwrap();
+            (group.serial, group.reverses_first) = (false, false);
+            change(group);
+        }
+    };
+    check_with(
+        lanes(|_| {}),
+        "sale 1 1000 > issuer 0200 1000
+         sale 2 1000 > issuer 0200 1000
+         exceptions 1",
+    );
+    check_with(
+        lanes(|group| group.on_rekey = OnRekey::Refuse),
+        "sale 1 1000 > issuer 0200 1000
+         sale 2 1000 > terminal 0210 94
+         sale 3 1000 card 2 > issuer 0200 1000
+         answer 00 nth 1 > terminal 0210 00",
+    );
+}
+
+/// A repeat on the connection that the answer waits for: both copies are taken back with the first reversal.
+#[test]
+fn d7_every_copy_of_a_queued_answer_is_withdrawn() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report silent
+         answer 00 > terminal 0210 00
+         report silent
+         repeat 1 1000 > terminal 0210 00
+         reverse 1 1000 > withdraw; withdraw; issuer 0420 1000 4000; terminal 0410 00",
+    );
+}
+
+/// A terminal that repeats while its answer is on the way gets the first copy and hangs up: the second cannot be handed over,
+/// and says nothing of the first.
+#[test]
+fn m8_a_repeat_that_crossed_its_answer_takes_nothing_back() {
+    let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    let undeliverable = "report undeliverable\nrepeat 1 1000 conn 2 > terminal 0210 00\n";
+    check(&format!("{live}pass 1999\n{undeliverable}evidence 1 handed\npass 5000\nstate 1 awaiting_confirmation"));
+    check(&format!("{live}pass 2000\n{undeliverable}evidence 1 not_handed\npass 5000 > issuer 0420 1000 4013"));
+}
