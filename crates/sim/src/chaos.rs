@@ -3,7 +3,7 @@
 //! Invariant: after [`World::calm_chaos`] nothing here changes the world any more.
 
 use iso8583::Rrn;
-use switch::{AskId, Input, Resolution};
+use switch::{AskId, Case, Input, Resolution};
 
 use crate::plan::Trouble;
 use crate::queue::{Micros, SECOND};
@@ -150,6 +150,6 @@ impl World {
 
     fn resolve(&mut self, rrn: Rrn, resolution: Resolution) {
         let (who, why) = ("operator".to_owned(), "asked the issuer".to_owned());
-        self.input(Input::Resolve { ask: AskId(1), rrn, resolution, who, why });
+        self.input(Input::Resolve { ask: AskId(1), case: Case::Movement(rrn), resolution, who, why });
     }
 }

@@ -44,7 +44,9 @@ impl Coverage {
     /// What the core says of itself.
     pub(crate) fn note(&mut self, note: &Note) {
         match note {
-            Note::Decided { rule, .. } | Note::ObligationRecorded { rule, .. } | Note::Exception { rule, .. } => self.rule(rule),
+            Note::Decided { rule, .. } | Note::ObligationRecorded { rule, .. } | Note::Exception { rule, .. } => {
+                self.rule(rule)
+            }
             Note::ObligationSent { .. } => self.rule("R1"),
             Note::ObligationAcknowledged { .. } => self.rule("R2"),
             Note::LateAnswer { .. } => self.rule("T5"),

@@ -383,7 +383,8 @@ impl World {
         let intent = self.devices[device].intent;
         if receipt.outcome == Outcome::Approved {
             self.is_done(intent);
-            let belief = self.devices[device].terminal.beliefs().iter().rposition(|belief| belief.stan == receipt.original_stan);
+            let belief =
+                self.devices[device].terminal.beliefs().iter().rposition(|belief| belief.stan == receipt.original_stan);
             if let (Profile::Completes, Some(belief)) = (self.devices[device].site.profile, belief) {
                 let completes = self.draw(device, 10) > 0;
                 self.devices[device].completions.push(Completion { belief, completes, sends: 0, answer: None });
@@ -482,7 +483,7 @@ impl World {
     fn reuses_key(&mut self, device: usize) {
         let terminal = &self.devices[device].terminal;
         // Of a request that never came, this would be the original.
-        let answered = terminal.beliefs().last().is_some_and(|last| last.belief != Belief::Unknown);
+        let answered = terminal.beliefs().last().is_some_and(|last| last.belief == Belief::Approved);
         let Some(mut message) = self.devices[device].last.clone().filter(|_| answered) else { return };
         if message.mti().as_bytes()[1] != b'2' || message.mti().as_bytes()[2] != b'0' {
             return;

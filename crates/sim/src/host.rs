@@ -2,10 +2,13 @@
 //!
 //! Invariant: what an issuer's ledger moves, it moves by [`Issuer`]; this module decides only when and where answers go.
 
+use std::collections::BTreeSet;
+
 use counterparts::issuer::{Effect, Issuer};
 use iso8583::Fields;
 use switch::LinkNo;
 
+use crate::chaos::Chaos;
 use crate::plan::{Plan, Trouble};
 use crate::queue::{MS, Micros};
 use crate::wire::{End, Peer};
@@ -15,6 +18,8 @@ use crate::world::{Event, World};
 pub(crate) struct Host {
     pub(crate) issuer: Issuer,
     pub(crate) up: bool,
+    /// RRNs that it judged after the horizon.
+    pub(crate) judged_late: BTreeSet<String>,
 }
 
 impl Host {
@@ -23,7 +28,7 @@ impl Host {
             .map(|number| {
                 let mut issuer = Issuer::new(plan.host_settings(), plan.seed ^ (number << 32));
                 issuer.faults().replace(plan.host_faults());
-                Host { issuer, up: true }
+                Host { issuer, up: true, judged_late: BTreeSet::new() }
             })
             .collect()
     }
@@ -43,14 +48,17 @@ impl World {
         let effect = self.hosts[host].issuer.receive(wall_ms, message);
         let after: u64 = self.hosts[host].issuer.faults().rules().iter().map(|rule| rule.acted).sum();
         self.out.faults += after - before;
-        self.take_effect(at, message, effect);
+        self.take_effect(at, effect);
     }
 
-    fn take_effect(&mut self, at: usize, message: &Fields, effect: Effect) {
+    fn take_effect(&mut self, at: usize, effect: Effect) {
         match effect {
-            Effect::Answer { after_ms, answer } => self.host_answers(at, after_ms, answer),
-            Effect::Resume { after_ms } => {
-                let event = Event::HostResumes { conn: at, message: Box::new(message.clone()) };
+            Effect::Answer(answer) => self.host_answers(at, 0, answer),
+            Effect::Later { after_ms, effect } => {
+                self.events.put(self.now + after_ms * MS, Event::HostDoes { conn: at, effect });
+            }
+            Effect::Resume { after_ms, message } => {
+                let event = Event::HostResumes { conn: at, message: Box::new(message) };
                 self.events.put(self.now + after_ms * MS, event);
             }
             Effect::Twice { first, after_ms, second } => {
@@ -63,10 +71,27 @@ impl World {
                     self.hang_up(other, End::Peer);
                 }
             }
+            Effect::Elsewhere(answer) => {
+                let other = self.siblings(at).pop();
+                self.host_answers(other.unwrap_or(at), 0, answer);
+            }
             // T4: what cannot be read is counted by the shell and does not reach the core.
             Effect::Garbage => self.out.coverage.rule("T4"),
+            // Half a frame keeps all that comes after it from being read, until the connection ends.
+            Effect::HalfAndSilence(_) | Effect::ImpossibleLength => self.conns[at].garbled = true,
             Effect::Half(_) | Effect::Cut => self.hang_up(at, End::Peer),
+            Effect::Down { for_ms } => {
+                let Peer::Host { host, .. } = self.conns[at].peer else { return };
+                self.host_goes_down(host);
+                self.events.put(self.now + for_ms * MS, Event::Chaos(Chaos::HostUp(host)));
+            }
             Effect::Silence => {}
+        }
+    }
+
+    pub(crate) fn host_does(&mut self, at: usize, effect: Effect) {
+        if self.conns[at].peer_up {
+            self.take_effect(at, effect);
         }
     }
 
@@ -82,6 +107,10 @@ impl World {
             return;
         }
         let wall_ms = self.wall_ms();
+        if self.plan.has(Trouble::BeyondHorizon) {
+            let rrn = message.text(37).unwrap_or_default().trim_end().to_owned();
+            self.hosts[host].judged_late.insert(rrn);
+        }
         if let Some(answer) = self.hosts[host].issuer.resume(wall_ms, message) {
             self.host_answers(at, 0, answer);
         }
@@ -95,9 +124,10 @@ impl World {
         }
         let closed = !self.conns[at].peer_up;
         let siblings = self.siblings(at);
-        let elsewhere = !siblings.is_empty() && (closed && self.plan.has(Trouble::HostElsewhere) || self.strikes(Trouble::HostElsewhere, 0.05));
+        let elsewhere = !siblings.is_empty()
+            && (closed && self.plan.has(Trouble::HostElsewhere) || self.strikes(Trouble::HostElsewhere, 0.05));
         let at = if elsewhere { siblings[self.below(siblings.len() as u64) as usize] } else { at };
-        if self.conns[at].peer_up {
+        if self.conns[at].peer_up && !self.conns[at].garbled {
             self.send(at, End::Peer, message);
         }
     }

@@ -207,7 +207,9 @@ impl World {
             let done = job.run();
             match partition.checkpointed(done) {
                 Ok(_) => self.out.coverage.event("checkpoint"),
-                Err(error) if self.machine.disk_full || self.plan.has(Trouble::SyncFails) => self.tell(|| format!("no checkpoint: {error}")),
+                Err(error) if self.machine.disk_full || self.plan.has(Trouble::SyncFails) => {
+                    self.tell(|| format!("no checkpoint: {error}"))
+                }
                 Err(error) => self.violation(format!("I4: no checkpoint: {error}")),
             }
         }
@@ -466,7 +468,9 @@ impl World {
         match (whole, flipped) {
             (_, Err(_)) => self.out.coverage.rule("K5"),
             (Ok(whole), Ok(flipped)) if whole == flipped => self.out.coverage.event("harmless bit"),
-            (Ok(_), Ok(_)) => self.violation(format!("K5: bit {bit} of byte {offset} of {file} was flipped, not refused, and changed the state")),
+            (Ok(_), Ok(_)) => self.violation(format!(
+                "K5: bit {bit} of byte {offset} of {file} was flipped, not refused, and changed the state"
+            )),
             (Err(error), Ok(_)) => self.violation(format!("K5: the closed journal does not open: {error}")),
         }
     }

@@ -25,6 +25,9 @@ fn main() {
             println!("seed {seed}: {}", out.violations.iter().take(2).cloned().collect::<Vec<_>>().join(" | "));
         }
     }
-    println!("{transactions} transactions {faults} faults {crashes} crashes {flagged} flagged {bad} bad {:?}", started.elapsed());
+    println!(
+        "{transactions} transactions {faults} faults {crashes} crashes {flagged} flagged {bad} bad {:?}",
+        started.elapsed()
+    );
     println!("{coverage:#?}");
 }

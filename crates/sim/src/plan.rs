@@ -54,6 +54,8 @@ faults! {
     HostCut = "host-cut",
     /// The issuer judges later.
     HostSlow = "host-slow",
+    /// The issuer judges later than the horizon: an approval that never arrives is what no switch could unwind.
+    BeyondHorizon = "beyond-horizon",
     /// The issuer answers later, up to beyond the horizon.
     HostLate = "host-late",
     /// A code that says nothing of the money, moved or not.
@@ -281,9 +283,8 @@ impl Plan {
 
     /// How the issuers misbehave.
     pub(crate) fn host_faults(&self) -> Vec<Rule> {
-        let on = |class, rate, fault| {
-            Rule::new(Match { mti_class: Some(class), rate: Some(rate), ..Match::default() }, fault)
-        };
+        let on =
+            |class, rate, fault| Rule::new(Match { mti_class: Some(class), rate: Some(rate), ..Match::default() }, fault);
         let mut rules = Vec::new();
         let mut strike = |trouble, faults: &[(MtiClass, f64, HostFault)]| {
             if self.has(trouble) {
@@ -294,10 +295,7 @@ impl Plan {
         use Side::{AfterLedger, BeforeLedger};
         strike(
             Trouble::HostSilent,
-            &[
-                (Request, 0.03, HostFault::Silence(BeforeLedger)),
-                (Request, 0.05, HostFault::Silence(AfterLedger)),
-            ],
+            &[(Request, 0.03, HostFault::Silence(BeforeLedger)), (Request, 0.05, HostFault::Silence(AfterLedger))],
         );
         strike(
             Trouble::HostCut,
@@ -310,8 +308,9 @@ impl Plan {
         );
         strike(
             Trouble::HostSlow,
-            &[(Request, 0.03, HostFault::DelayMs(9_000)), (Request, 0.03, HostFault::DelayMs(22_000))],
+            &[(Request, 0.03, HostFault::DelayMs(5_000)), (Request, 0.03, HostFault::DelayMs(16_000))],
         );
+        strike(Trouble::BeyondHorizon, &[(Request, 0.02, HostFault::DelayMs(50_000))]);
         strike(
             Trouble::HostLate,
             &[
@@ -329,7 +328,10 @@ impl Plan {
             );
         }
         for wrong in [Wrong::Stan, Wrong::Rrn, Wrong::Card, Wrong::Terminal, Wrong::More] {
-            strike(Trouble::HostWrong, &[(Request, 0.01, HostFault::Wrong(wrong)), (Reversal, 0.02, HostFault::Wrong(wrong))]);
+            strike(
+                Trouble::HostWrong,
+                &[(Request, 0.01, HostFault::Wrong(wrong)), (Reversal, 0.02, HostFault::Wrong(wrong))],
+            );
         }
         let twice = |approval, after_ms| HostFault::Double { approval, after_ms };
         strike(
@@ -344,22 +346,22 @@ impl Plan {
             Trouble::HostOther,
             &[(Request, 0.01, twice(Approval::Other, 0)), (Request, 0.01, twice(Approval::Other, 30_000))],
         );
-        strike(Trouble::HostPartial, &[(Request, 0.06, HostFault::PartialPercent(60))]);
+        let late_partial = HostFault::Late { by_ms: 20_000, of: Box::new(HostFault::PartialPercent(40)) };
+        strike(Trouble::HostPartial, &[(Request, 0.06, HostFault::PartialPercent(60)), (Request, 0.01, late_partial)]);
         strike(
             Trouble::HostGarbage,
             &[
                 (Request, 0.02, HostFault::Garbage(AfterLedger)),
                 (Request, 0.01, HostFault::Half(AfterLedger)),
                 (Request, 0.01, HostFault::Half(BeforeLedger)),
+                (Request, 0.003, HostFault::HalfAndSilence(AfterLedger)),
+                (Request, 0.003, HostFault::ImpossibleLength(AfterLedger)),
                 (Reversal, 0.02, HostFault::Garbage(AfterLedger)),
             ],
         );
         strike(
             Trouble::ReversalSilent,
-            &[
-                (Reversal, 0.2, HostFault::Silence(AfterLedger)),
-                (Reversal, 0.2, HostFault::Silence(BeforeLedger)),
-            ],
+            &[(Reversal, 0.2, HostFault::Silence(AfterLedger)), (Reversal, 0.2, HostFault::Silence(BeforeLedger))],
         );
         for code in ["91", "96", "06", "94"].map(|code| code.parse().unwrap_or(ResponseCode::SYSTEM_MALFUNCTION)) {
             // 94 says "seen before", which is a lie unless the ledger moved.

@@ -39,6 +39,8 @@ pub(crate) struct Conn {
     pub(crate) peer_up: bool,
     /// Nothing passes any more, whoever knows it.
     pub(crate) dead: bool,
+    /// The peer has begun a frame that it never ends: nothing that it sends later can be read.
+    pub(crate) garbled: bool,
     /// The switch's kernel takes nothing.
     pub(crate) stalled: bool,
     /// Writes that the kernel has not taken.
@@ -58,6 +60,7 @@ impl Conn {
             switch_up: true,
             peer_up: true,
             dead: false,
+            garbled: false,
             stalled: false,
             pending: VecDeque::new(),
             on_the_way: 0,

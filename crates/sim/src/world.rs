@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use counterparts::issuer::Effect;
 use counterparts::seeded::Seeded;
 use iso8583::Fields;
 use switch::{Input, LinkNo, Report};
@@ -16,7 +17,7 @@ use crate::coverage::Coverage;
 use crate::device::{Device, Hub, Intent};
 use crate::host::Host;
 use crate::machine::Machine;
-use crate::plan::{Plan, Trouble};
+use crate::plan::{Plan, Profile, Trouble};
 use crate::queue::{MS, Micros, Queue, SECOND};
 use crate::wire::{Conn, End, Peer, conn_id, link_id};
 
@@ -43,6 +44,8 @@ pub(crate) enum Event {
     Dial(u32, LinkNo),
     /// An issuer comes back to a message that it put aside.
     HostResumes { conn: usize, message: Box<Fields> },
+    /// An issuer does what it put off.
+    HostDoes { conn: usize, effect: Box<Effect> },
     /// An issuer's answer leaves.
     HostSends { conn: usize, message: Box<Fields> },
     /// A terminal's time is up, or its rest over.
@@ -66,8 +69,10 @@ pub struct Outcome {
     pub crashes: u64,
     /// What broke a promise; empty is good.
     pub violations: Vec<String>,
-    /// Debits that no switch could have unwound, and that were flagged.
+    /// Purchases charged twice where the terminal's profile lets nobody know, and flagged (D6).
     pub flagged: u64,
+    /// Debits that no switch could have unwound: judged after the horizon, and the answer lost.
+    pub lost: u64,
     /// How often each rule, trouble and state occurred.
     pub coverage: Coverage,
     /// Of everything that happened, in order.
@@ -114,6 +119,10 @@ const SHOPS_CLOSE: Micros = 3 * 3600 * SECOND;
 /// Everything has to be settled so long after faults stopped.
 const DRAINS_WITHIN: Micros = 6 * 3600 * SECOND;
 const LOOK_EVERY: Micros = 30 * SECOND;
+/// The longest delays of the network. With what a host takes to judge ([`Trouble::HostSlow`]) a link's stay below
+/// `original_horizon` (R3); later ones are [`Trouble::BeyondHorizon`].
+const LINK_DELAYS: Micros = 12 * SECOND;
+const TERMINAL_DELAYS: Micros = 26 * SECOND;
 
 /// Runs a plan to its end.
 #[must_use]
@@ -172,6 +181,7 @@ impl World {
             Event::Unstall(conn) => self.unstall(conn),
             Event::Dial(life, link) => self.dial(life, link),
             Event::HostResumes { conn, message } => self.host_resumes(conn, &message),
+            Event::HostDoes { conn, effect } => self.host_does(conn, *effect),
             Event::HostSends { conn, message } => self.host_sends(conn, message),
             Event::Device(device, generation) => self.device_wakes(device, generation),
             Event::Chaos(chaos) => self.chaos(chaos),
@@ -284,11 +294,11 @@ impl World {
         let link = self.conns[at].is_link();
         let trouble = if link { Trouble::LinkDelay } else { Trouble::TerminalDelay };
         let usual = MS + self.below(40 * MS);
-        if self.strikes(trouble, 0.02) {
-            usual + self.below(26 * SECOND)
-        } else {
-            usual
-        }
+        // `on_repeat = unwind` trusts that no message is older than the crossing margin.
+        let prompt =
+            matches!(self.conns[at].peer, Peer::Device(device) if self.devices[device].site.profile == Profile::ResendsLate);
+        let longest = if link { LINK_DELAYS } else { TERMINAL_DELAYS };
+        if !prompt && self.strikes(trouble, 0.02) { usual + self.below(longest) } else { usual }
     }
 
     /// A message leaves one end. It may be lost, be doubled, come late; the sender knows nothing of that.
@@ -490,7 +500,17 @@ fn direction(peer: Peer, end: End) -> String {
 /// A message in one line, without its card.
 pub(crate) fn shown(message: &Fields) -> String {
     let mut text = message.mti().to_string();
-    for (de, name) in [(41, ""), (11, "stan "), (4, "amount "), (37, "rrn "), (38, "approval "), (39, "code "), (56, "reason "), (90, "of "), (95, "keep ")] {
+    for (de, name) in [
+        (41, ""),
+        (11, "stan "),
+        (4, "amount "),
+        (37, "rrn "),
+        (38, "approval "),
+        (39, "code "),
+        (56, "reason "),
+        (90, "of "),
+        (95, "keep "),
+    ] {
         if let Some(value) = message.text(de) {
             let value = match de {
                 4 => value.trim_start_matches('0'),

@@ -65,7 +65,7 @@ pub(crate) struct Page {
     pub(crate) class: u8,
     /// DE7 as the terminal sent it.
     pub(crate) de7: Option<String>,
-    asked: u64,
+    pub(crate) asked: u64,
     approved: Option<u64>,
     remains: Option<u64>,
     pub(crate) standing: Standing,
@@ -151,9 +151,11 @@ impl Book {
             5 => {
                 let (id, evidence) = (from.u64()?, from.u8()?);
                 let page = self.page(id)?;
-                if !matches!(page.standing, Standing::Declined | Standing::Confirmed | Standing::Unwound | Standing::Resolved) {
-                    page.standing =
-                        if evidence >= 3 { Standing::AwaitingConfirmation } else { Standing::AwaitingDelivery };
+                if !matches!(
+                    page.standing,
+                    Standing::Declined | Standing::Confirmed | Standing::Unwound | Standing::Resolved
+                ) {
+                    page.standing = if evidence >= 3 { Standing::AwaitingConfirmation } else { Standing::AwaitingDelivery };
                 }
             }
             6 => {

@@ -65,6 +65,13 @@ impl World {
                 *stands.entry(movement.rrn).or_default() += movement.net;
             }
         }
+        // What was judged after the horizon and never told to the switch: no switch could save it (R3).
+        let late = self.hosts.iter().flat_map(|host| host.judged_late.iter());
+        let lost: Vec<String> = late.filter(|rrn| self.could_not_be_saved(rrn, &stands)).cloned().collect();
+        for rrn in &lost {
+            stands.remove(rrn);
+        }
+        self.out.lost += lost.len() as u64;
         self.audit_movements(&stands, &mut wrong);
         self.audit_terminals(&stands, &mut wrong);
         self.audit_purchases(&stands, &mut wrong);
@@ -72,6 +79,13 @@ impl World {
         for what in wrong {
             self.violation(what);
         }
+    }
+
+    /// The journal never heard of the approval, and it stands.
+    fn could_not_be_saved(&self, rrn: &str, stands: &Stands) -> bool {
+        let page = self.auditor.book.by_rrn.get(rrn).and_then(|id| self.auditor.book.pages.get(id));
+        stands.get(rrn).is_some_and(|net| *net > 0)
+            && page.is_some_and(|page| page.stands() == Some(0) && !page.holds_approval)
     }
 
     /// I6, I10, I11: the issuers' net is what the journal says, and nothing is open.
@@ -132,7 +146,12 @@ impl World {
                         None => false,
                     };
                     if !true_word {
-                        wrong.push(format!("I12: {} {} is confirmed by {:?}, which is not so", page.rrn, who(), page.confirmed));
+                        wrong.push(format!(
+                            "I12: {} {} is confirmed by {:?}, which is not so",
+                            page.rrn,
+                            who(),
+                            page.confirmed
+                        ));
                     }
                 }
             }
@@ -152,7 +171,13 @@ impl World {
                 continue;
             }
             let by_flag = |page: &Page| {
-                let flag = |flag: &super::book::Flag| flag.terminal == page.terminal && flag.rule == D6 && flag.movement.is_some_and(|id| self.auditor.book.pages.get(&id).is_some_and(|of| of.rrn == page.rrn));
+                let flag = |flag: &super::book::Flag| {
+                    flag.terminal == page.terminal
+                        && flag.rule == D6
+                        && flag
+                            .movement
+                            .is_some_and(|id| self.auditor.book.pages.get(&id).is_some_and(|of| of.rrn == page.rrn))
+                };
                 self.auditor.book.flags.iter().any(flag) || page.listed.is_some() || page.verdict.is_some()
             };
             let by_operator = standing.iter().any(|page| page.verdict.is_some());
@@ -163,7 +188,11 @@ impl World {
                 continue;
             }
             let rrns: Vec<&str> = standing.iter().map(|page| page.rrn.as_str()).collect();
-            wrong.push(format!("I9: purchase {number} of terminal {} was charged as {} and not flagged", intent.device, rrns.join(" and ")));
+            wrong.push(format!(
+                "I9: purchase {number} of terminal {} was charged as {} and not flagged",
+                intent.device,
+                rrns.join(" and ")
+            ));
         }
         self.out.flagged += flagged;
     }
@@ -199,6 +228,8 @@ fn is_of(page: &Page, terminal: &[u8]) -> bool {
 }
 
 fn is_for(page: &Page, belief: &BeliefLine) -> bool {
-    page.stan.to_string() == belief.stan.trim_start_matches('0') && page.class == belief.class && page.de7.as_deref() == Some(belief.de7.as_str())
+    page.asked == belief.amount
+        && page.stan.to_string() == belief.stan.trim_start_matches('0')
+        && page.class == belief.class
+        && page.de7.as_deref() == Some(belief.de7.as_str())
 }
-

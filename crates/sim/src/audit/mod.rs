@@ -104,7 +104,10 @@ impl Auditor {
             if let Some((other, at_ms)) = last
                 && at_ms + LATE_HORIZON_MS > now_ms
             {
-                return Some(format!("K4: STAN {stan} of link {link} goes from {other} to {rrn} after {} ms", now_ms - at_ms));
+                return Some(format!(
+                    "K4: STAN {stan} of link {link} goes from {other} to {rrn} after {} ms",
+                    now_ms - at_ms
+                ));
             }
         }
         None
