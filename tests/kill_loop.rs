@@ -15,7 +15,7 @@ use counterparts::seeded::Seeded;
 use counterparts::terminal::Presented;
 
 use crate::support::site::{PAN, POOR_PAN};
-use crate::support::{Options, PATIENCE, Site, card, seed, within};
+use crate::support::{Options, PATIENCE, Site, card, seed, until, within};
 
 const TERMINALS: u16 = 24;
 const BEFORE: Side = Side::BeforeLedger;
@@ -144,10 +144,15 @@ async fn kill_loop(rounds: u32) {
         site.no_faults();
         let mut journals = Vec::new();
         for mut terminal in loaded.terminals {
-            let margin = Duration::from_millis(options().crossing_margin);
-            let receipt = final_sale(&mut terminal, &card(), 1, margin, PATIENCE).await;
-            let receipt = receipt.unwrap_or_else(|error| panic!("round {round}: {error}"));
-            assert!(receipt.is_approved(), "round {round}: {receipt}");
+            until(&format!("round {round}: a last sale is approved"), async || {
+                let margin = Duration::from_millis(options().crossing_margin);
+                let receipt = final_sale(&mut terminal, &card(), 1, margin, PATIENCE).await;
+                let receipt = receipt.unwrap_or_else(|error| panic!("round {round}: {error}"));
+                // A link that the issuer took down with its last faults may not be back.
+                assert!(receipt.is_approved() || receipt.code() == "91", "round {round}: {receipt}");
+                receipt.is_approved().then_some(())
+            })
+            .await;
             journals.push(terminal.journal());
         }
         let found = site.reconciled(&journals).await;
