@@ -66,24 +66,24 @@ impl World {
         self.run();
     }
 
-    /// Commits, releases and plays issuer and kernel until nothing moves.
+    /// Commits, releases and plays issuer and kernel until nothing moves. What leaves while a commit is under way has left
+    /// before the disk has it: it must not need it.
     fn run(&mut self) {
-        let mut actions = Vec::new();
         loop {
-            while let Some(commit) = self.partition.take_commit() {
-                if self.partition.committed(self.now, commit.run()).is_err() {
-                    self.dead = true;
-                }
-            }
+            let commit = self.partition.take_commit();
+            let idle = commit.is_none();
+            let mut actions = Vec::new();
             self.partition.release(&mut actions);
-            if self.dead {
-                assert!(actions.is_empty(), "M6: after a failed commit nothing is sent");
-                return;
-            }
-            if actions.is_empty() {
+            if idle && actions.is_empty() {
                 return;
             }
             let mut inputs: Vec<Input> = actions.drain(..).flat_map(|action| self.act(action)).collect();
+            if commit.is_some_and(|commit| self.partition.committed(self.now, commit.run()).is_err()) {
+                self.dead = true;
+                self.partition.release(&mut actions);
+                assert!(actions.is_empty(), "M6: after a failed commit nothing is sent");
+                return;
+            }
             self.partition.turn(self.now, &mut inputs);
         }
     }
