@@ -148,6 +148,24 @@ fn m2_no_answer_after_an_intent_leaves_before_the_outcome() {
 }
 
 #[test]
+fn m2_what_is_refused_before_an_intent_leaves_no_record() {
+    for (before, refused) in [
+        ("link down", "sale 1 1000 > terminal 0210 91"),
+        ("link down", "repeat 1 1000 > terminal 0210 91"),
+        ("drain", "sale 1 1000 > terminal 0210 96"),
+        ("journal-full", "sale 1 1000 > terminal 0210 96"),
+        ("admit", "sale 1 1000 card 1 > terminal 0210 91"),
+        ("admit", "sale 1 0 > terminal 0210 13"),
+    ] {
+        let mut world = World::new(config());
+        world.run(before);
+        let records = world.records().len();
+        world.run(refused);
+        assert_eq!(world.records().len(), records, "{before}: {refused}");
+    }
+}
+
+#[test]
 fn m3_a_failure_is_told_after_the_promise() {
     for (sale, failure) in [
         ("sale 1 1000 > issuer 0200 1000", "pass 15000 > issuer 0420 1000 4021; terminal 0210 68"),
