@@ -65,8 +65,10 @@ impl World {
             }
         }
         match chaos {
-            Chaos::Kill => self.die(false),
-            Chaos::PowerLoss => self.die(true),
+            Chaos::Kill | Chaos::PowerLoss => {
+                let power = chaos == Chaos::PowerLoss;
+                if self.dice.chance(0.5) { self.die(power) } else { self.machine.doomed = Some(power) }
+            }
             Chaos::SyncFails => {
                 let (nth, kept) = (1 + self.below(20), self.dice.chance(0.5));
                 self.machine.storage.fail_sync(nth, kept);
@@ -107,6 +109,7 @@ impl World {
     /// Faults stop: disks, clocks and hosts are as they should be.
     pub(crate) fn calm_chaos(&mut self) {
         self.machine.disk_full = false;
+        self.machine.doomed = None;
         self.machine.storage.set_space_left(None);
         self.machine.wall_error_ms = 0;
         self.machine.awake_at = self.machine.awake_at.min(self.now);

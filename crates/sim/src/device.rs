@@ -4,14 +4,13 @@
 //! Invariant: what the auditor is told of a terminal (beliefs, purchases) is what a person at its counter knows, nothing
 //! that the switch said elsewhere.
 
-use counterparts::card::Card;
 use counterparts::clock::Calendar;
 use counterparts::seeded::Seeded;
 use counterparts::terminal::{Asked, Belief, BeliefLine, Kind, Outcome, Presented, Receipt, Settings, Terminal};
 use iso8583::{Currency, Fields, Mti, TerminalId};
 use switch::GroupNo;
 
-use crate::plan::{Calls, Plan, Profile, Site, Trouble};
+use crate::plan::{CARDS_OF_MERCHANT, Calls, Plan, Profile, Site, Trouble, card};
 use crate::queue::{MS, Micros, SECOND};
 use crate::wire::{End, Peer};
 use crate::world::World;
@@ -142,11 +141,6 @@ fn terminal_id(number: usize, merchant: u32) -> TerminalId {
     TerminalId::try_from(text.as_bytes()).unwrap_or_else(|_| panic!("{text} is 23 characters"))
 }
 
-fn card(number: u64) -> Card {
-    let prefix = if number.is_multiple_of(2) { 4 } else { 5 };
-    format!("{prefix}00000{number:010}").parse().unwrap_or_else(|_| panic!("card {number}"))
-}
-
 impl World {
     /// The group of the terminal that a message names.
     pub(crate) fn group_of(&self, message: &Fields) -> GroupNo {
@@ -240,7 +234,7 @@ impl World {
                     1 => Asked::Cash,
                     _ => Asked::Sale,
                 };
-                (kind, merchant * 1000 + self.draw(device, cards), amount)
+                (kind, merchant * CARDS_OF_MERCHANT + self.draw(device, cards), amount)
             }
         };
         self.intents.push(Intent { device, kind, card, amount, beliefs: Vec::new(), done: false });
@@ -442,6 +436,11 @@ impl World {
         match choice {
             4 | 5 if self.devices[device].site.profile != Profile::Completes => self.devices[device].cancels = Some(0),
             // Keyed again, at once or after a rest.
+            6 | 7 if !self.devices[device].has_bought_all() => {
+                self.devices[device].doing = Doing::Rests;
+                let soon = 100 * MS + self.draw(device, SECOND);
+                return self.wake_device(device, soon);
+            }
             4..=7 => {}
             _ => self.is_done(self.devices[device].intent),
         }

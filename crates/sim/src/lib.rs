@@ -15,9 +15,15 @@ mod host;
 mod machine;
 mod plan;
 mod queue;
+mod report;
+mod runner;
 mod wire;
 mod world;
 
-pub use coverage::Coverage;
+pub use coverage::{Coverage, PROVED_ELSEWHERE, SIMULABLE};
 pub use plan::{Calls, Plan, Profile, Site, Trouble};
+pub use runner::{Failure, Limits, Smallest, Total, run_seeds, shrink};
 pub use world::{Outcome, Telling, run};
+
+/// The commit that this was built from, 12 hex digits; "unknown" outside a repository.
+pub const COMMIT: &str = env!("SIM_COMMIT");

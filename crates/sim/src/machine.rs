@@ -41,7 +41,8 @@ pub(crate) struct Machine {
     pub(crate) wall_error_ms: i64,
     next_upkeep: Micros,
     pub(crate) disk_full: bool,
-    settling: bool,
+    /// It dies in the middle of its next commit; true: with its power.
+    pub(crate) doomed: Option<bool>,
     pub(crate) draining: bool,
 }
 
@@ -63,7 +64,7 @@ impl Machine {
             wall_error_ms: 0,
             next_upkeep: UPKEEP_EVERY,
             disk_full: false,
-            settling: false,
+            doomed: None,
             draining: false,
         }
     }
@@ -85,11 +86,6 @@ impl Machine {
 
     pub(crate) fn runs(&self) -> bool {
         self.partition.is_some()
-    }
-
-    /// Faults are over: clocks and disk are right again.
-    pub(crate) fn wants_all_settled(&mut self) {
-        self.settling = true;
     }
 }
 
@@ -161,6 +157,9 @@ impl World {
         }
         self.machine.commit = Some(commit);
         self.events.put(self.now + takes, Event::DiskDone(self.machine.life));
+        if let Some(power) = self.machine.doomed.take() {
+            self.die(power);
+        }
     }
 
     pub(crate) fn disk_done(&mut self, life: u32) {
@@ -174,7 +173,6 @@ impl World {
         let (Some(commit), Some(partition)) = (self.machine.commit.take(), &mut self.machine.partition) else { return };
         match partition.committed(now, commit.run()) {
             Ok(_) => {
-                self.out.coverage.rule("M1");
                 self.commit();
                 self.carry_out();
                 self.check_point();
@@ -252,7 +250,7 @@ impl World {
                     return self.input(Input::Report { action: id, report: Report::NotSent });
                 }
                 if let Peer::Host { link, .. } = self.conns[at].peer {
-                    let wrong = self.auditor.request_leaves(self.now / MS, link, &message);
+                    let wrong = self.auditor.request_leaves(self.now / MS, life, link, &message);
                     self.judged(wrong);
                 }
                 self.write(at, id, message);
@@ -369,7 +367,7 @@ impl World {
         self.tell(|| if power { "--- power lost".to_owned() } else { "--- killed".to_owned() });
         if let Some(commit) = self.machine.commit.take() {
             // The disk was in the middle of it, or had not begun, or was done.
-            let operations = self.below(6);
+            let operations = self.below(4);
             self.machine.storage.power_off_after(operations);
             drop(commit.run());
         }

@@ -3,8 +3,9 @@
 //! Invariant: a plan is a function of its seed; what the shrinker changes afterwards is in the plan, so that plan and
 //! build repeat a run exactly.
 
+use counterparts::card::Card;
 use counterparts::faults::{Approval, Fault as HostFault, Match, MtiClass, Rule, Side, Wrong};
-use counterparts::issuer::Settings;
+use counterparts::issuer::{AccountSettings, Settings};
 use counterparts::seeded::Seeded;
 use iso8583::ResponseCode;
 use switch::{AtDeadline, Config, Group, GroupNo, Issuer, IssuerNo, Link, LinkNo, OnRekey, OnRepeat, Route};
@@ -22,6 +23,15 @@ macro_rules! faults {
             /// As the command line says it.
             pub const fn name(self) -> &'static str {
                 match self { $(Trouble::$name => $text,)* }
+            }
+        }
+
+        impl std::str::FromStr for Trouble {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Trouble, String> {
+                let known = Trouble::ALL.iter().find(|trouble| trouble.name() == text);
+                known.copied().ok_or_else(|| format!("no trouble is called {text:?}; next: `sim troubles` lists them"))
             }
         }
     };
@@ -217,7 +227,7 @@ impl Plan {
                     1 if lanes && profile != Profile::ResendsLate => Calls::Lane,
                     _ => Calls::Kept,
                 };
-                Site { profile, calls, merchant: dice.below(3) as u32 + 1 }
+                Site { profile, calls, merchant: dice.below(u64::from(MERCHANTS)) as u32 + 1 }
             })
             .collect();
         // A quiet seed now and then: what goes wrong without trouble is easy to read.
@@ -232,6 +242,17 @@ impl Plan {
             issuers: (0..1 + dice.below(2)).map(|_| (1 + dice.below(2) as u16, 1 + dice.below(2) as u16)).collect(),
             pause_s: [2, 10, 60][dice.below(3) as usize],
         }
+    }
+
+    /// Without some troubles, with fewer purchases, with these terminals only: what a shrunk case is replayed with.
+    #[must_use]
+    pub fn cut(mut self, without: &[Trouble], purchases: Option<u32>, sites: Option<&[usize]>) -> Plan {
+        self.troubles.retain(|trouble| !without.contains(trouble));
+        self.purchases = purchases.unwrap_or(self.purchases);
+        if let Some(sites) = sites {
+            self.sites = sites.iter().filter_map(|at| self.sites.get(*at).copied()).collect();
+        }
+        self
     }
 
     /// Whether a trouble is on.
@@ -278,7 +299,15 @@ impl Plan {
     /// How issuer number `at` is set up.
     pub(crate) fn host_settings(&self) -> Settings {
         let unknown = if self.has(Trouble::UnknownReversal00) { ResponseCode::APPROVED } else { ResponseCode::NOT_FOUND };
-        Settings { default_balance: Some(1_000_000_000), unknown_original_code: unknown, ..Settings::default() }
+        // One card of each merchant is soon empty.
+        let poor =
+            (1..=MERCHANTS).map(|merchant| AccountSettings::new(card(u64::from(merchant) * CARDS_OF_MERCHANT), 3_000_000));
+        Settings {
+            accounts: poor.collect(),
+            default_balance: Some(1_000_000_000),
+            unknown_original_code: unknown,
+            ..Settings::default()
+        }
     }
 
     /// How the issuers misbehave.
@@ -390,4 +419,15 @@ fn group(profile: Profile, pick: &mut impl FnMut(&[u64]) -> u64) -> Group {
         Profile::ResendsLate => Group { reverses_first: false, on_repeat: OnRepeat::Unwind, ..base },
         Profile::TakesPartial => Group { takes_partial_approvals: true, ..base },
     }
+}
+
+/// Merchants of a plan at most.
+const MERCHANTS: u32 = 3;
+/// Between the first cards of two merchants.
+pub(crate) const CARDS_OF_MERCHANT: u64 = 1000;
+
+/// A card by its number; even ones belong to the first issuer, odd ones to the last.
+pub(crate) fn card(number: u64) -> Card {
+    let prefix = if number.is_multiple_of(2) { 4 } else { 5 };
+    format!("{prefix}00000{number:010}").parse().unwrap_or_else(|_| panic!("card {number}"))
 }

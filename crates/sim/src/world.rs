@@ -5,10 +5,12 @@
 //! the plan, and nothing depends on real time, threads or the order of a hash map: a plan gives one trace.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use counterparts::issuer::Effect;
 use counterparts::seeded::Seeded;
 use iso8583::Fields;
+use partition::Partition;
 use switch::{Input, LinkNo, Report};
 
 use crate::audit::Auditor;
@@ -124,9 +126,14 @@ const LOOK_EVERY: Micros = 30 * SECOND;
 const LINK_DELAYS: Micros = 12 * SECOND;
 const TERMINAL_DELAYS: Micros = 26 * SECOND;
 
-/// Runs a plan to its end.
+/// Runs a plan to its end. A panic of what runs in it is a violation like any other.
 #[must_use]
 pub fn run(plan: &Plan, telling: Telling) -> Outcome {
+    let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(plan, telling)));
+    played.unwrap_or_else(|_| Outcome { violations: vec!["a panic; it is told above".to_owned()], ..Outcome::default() })
+}
+
+fn play(plan: &Plan, telling: Telling) -> Outcome {
     let mut world = World::new(plan.clone(), telling);
     world.begin();
     while !world.over && world.out.violations.is_empty() {
@@ -190,17 +197,29 @@ impl World {
         }
     }
 
+    /// K6: a second process on the journal is refused, as long as the first one lives.
+    fn try_a_second_process(&mut self) {
+        if !self.machine.runs() {
+            return;
+        }
+        let storage = Arc::clone(&self.machine.storage);
+        match Partition::open(storage, self.machine.options(), self.clocks()) {
+            Err(_) => self.out.coverage.rule("K6"),
+            Ok(_) => self.violation("K6: a second process opened the journal".to_owned()),
+        }
+    }
+
     /// Ends the faults when all is bought, and the run when all is settled.
     fn look(&mut self) {
         self.events.put(self.now + LOOK_EVERY, Event::Look);
         if self.troubled {
+            self.try_a_second_process();
             let bought = self.devices.iter().all(Device::has_bought_all);
             if bought || self.now > SHOPS_CLOSE {
                 self.end_troubles();
             }
             return;
         }
-        self.machine.wants_all_settled();
         let idle = self.devices.iter().all(Device::is_idle);
         if idle && self.is_settled() {
             self.over = true;
@@ -307,7 +326,7 @@ impl World {
         self.trouble_the_wire(at);
         let link = self.conns[at].is_link();
         // TLS lets nobody send a terminal's request twice but the terminal; what it does itself is in `device`.
-        let may_double = link || !matches!(message.mti().as_bytes(), b"0100" | b"0200");
+        let may_double = link || !matches!(message.mti().as_bytes(), b"0100" | b"0101" | b"0200" | b"0201");
         let doubled = may_double && self.strikes(if link { Trouble::LinkDouble } else { Trouble::TerminalDouble }, 0.01);
         let lost = from == End::Peer && !link && self.strikes(Trouble::LostOriginal, 0.01);
         let conn = &mut self.conns[at];

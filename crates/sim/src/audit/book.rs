@@ -66,6 +66,10 @@ pub(crate) struct Page {
     /// DE7 as the terminal sent it.
     pub(crate) de7: Option<String>,
     pub(crate) asked: u64,
+    /// Wall clock of the intent, milliseconds.
+    pub(crate) begun_ms: u64,
+    /// Acknowledgements that settled nothing, and starts of the process, since it owes.
+    trials: u32,
     approved: Option<u64>,
     remains: Option<u64>,
     pub(crate) standing: Standing,
@@ -114,6 +118,8 @@ pub(crate) struct Book {
     pub(crate) by_rrn: BTreeMap<String, u64>,
     pub(crate) flags: Vec<Flag>,
     pub(crate) tombstones: Vec<(String, u32)>,
+    /// Rules that records show at work.
+    pub(crate) seen: Vec<&'static str>,
     /// What no book should say.
     pub(crate) wrong: Vec<String>,
 }
@@ -129,12 +135,12 @@ impl Book {
     }
 
     fn read(&mut self, from: &mut Cursor<'_>) -> Read<()> {
-        let (version, _partition, _wall, kind) = (from.u8()?, from.u8()?, from.u64()?, from.u8()?);
+        let (version, _partition, wall_ms, kind) = (from.u8()?, from.u8()?, from.u64()?, from.u8()?);
         if version != 1 {
             return Err(Unreadable);
         }
         match kind {
-            2 => self.intent(from)?,
+            2 => self.intent(wall_ms, from)?,
             3 => {
                 let (id, answer, to) = (from.u64()?, answer(from)?, Standing::of_next(from)?);
                 let page = self.page(id)?;
@@ -170,8 +176,16 @@ impl Book {
                 }
             }
             8 => {
-                let (id, _code, verdict) = (from.u64()?, from.bytes(2)?, from.u8()?);
+                let (id, code, verdict) = (from.u64()?, from.text(2)?, from.u8()?);
                 let page = self.page(id)?;
+                let seen = match (verdict, code.as_str(), page.trials) {
+                    (1, _, 0) => None,
+                    (1, _, _) => Some("M4"),
+                    (3, "00", _) => Some("R3"),
+                    (3, _, _) => Some("R4"),
+                    (_, _, _) => None,
+                };
+                page.trials += 1;
                 match (verdict, page.owes) {
                     (1, Some(Scope::All)) => {
                         page.standing = Standing::Unwound;
@@ -181,6 +195,7 @@ impl Book {
                     (2, _) => page.standing = Standing::NeedsOperator,
                     (_, _) => {}
                 }
+                self.seen.extend(seen);
             }
             9 => {
                 let (id, answer) = (from.u64()?, answer(from)?);
@@ -226,9 +241,13 @@ impl Book {
                     page.verdict = Some((resolution, minor));
                 }
             }
-            // Restarts, numbers of reversals, reversals that changed nothing, recalled movements, STANs of network messages,
+            1 => {
+                let owing = self.pages.values_mut().filter(|page| page.owes.is_some());
+                owing.for_each(|page| page.trials += 1);
+            }
+            // Numbers of reversals, reversals that changed nothing, recalled movements, STANs of network messages,
             // closed exceptions, second approvals: nothing of it moves what stands.
-            1 | 7 | 12 | 15 | 16 | 18 | 19 => {}
+            7 | 12 | 15 | 16 | 18 | 19 => {}
             _ => return Err(Unreadable),
         }
         Ok(())
@@ -238,7 +257,7 @@ impl Book {
         self.pages.get_mut(&id).ok_or(Unreadable)
     }
 
-    fn intent(&mut self, from: &mut Cursor<'_>) -> Read<()> {
+    fn intent(&mut self, begun_ms: u64, from: &mut Cursor<'_>) -> Read<()> {
         let id = from.u64()?;
         let rrn = from.text(12)?;
         from.option(|from| from.bytes(12))?;
@@ -265,6 +284,8 @@ impl Book {
             class,
             de7,
             asked,
+            begun_ms,
+            trials: 0,
             approved: None,
             remains: None,
             standing: Standing::AwaitingIssuer,

@@ -13,6 +13,9 @@ use crate::world::World;
 /// D6, as the format writes it.
 const D6: u8 = 26;
 
+/// `rekey_window` (D5, D6).
+const REKEY_WINDOW_MS: u64 = 180_000;
+
 /// What stands at the issuers, by RRN.
 type Stands = BTreeMap<String, i64>;
 
@@ -54,6 +57,10 @@ impl World {
     pub(crate) fn audit_the_end(&mut self) {
         self.auditor.read_on(&self.machine.storage);
         let mut wrong = std::mem::take(&mut self.auditor.book.wrong);
+        for rule in std::mem::take(&mut self.auditor.book.seen) {
+            self.out.coverage.rule(rule);
+        }
+        self.out.coverage.add(&self.auditor.coverage);
         let mut stands = Stands::new();
         for (number, host) in self.hosts.iter().enumerate() {
             let report = host.issuer.report(0);
@@ -183,7 +190,11 @@ impl World {
             let by_operator = standing.iter().any(|page| page.verdict.is_some());
             let flag = standing.iter().any(|page| by_flag(page)) && !device.site.profile.reverses_first();
             // K7: windows are told by the wall clock, which nobody can trust across a restart when it jumps.
-            if by_operator || flag || self.plan.has(Trouble::WallJump) {
+            let begun = standing.iter().map(|page| page.begun_ms);
+            // Keyed again when nobody looks for it any more.
+            let apart = begun.clone().max().unwrap_or(0) - begun.min().unwrap_or(0) >= REKEY_WINDOW_MS
+                && !device.site.profile.reverses_first();
+            if by_operator || flag || apart || self.plan.has(Trouble::WallJump) {
                 flagged += 1;
                 continue;
             }

@@ -14,6 +14,7 @@ use iso8583::Fields;
 use journal::memory::MemStorage;
 use switch::LinkNo;
 
+use crate::coverage::Coverage;
 use book::{Book, Standing};
 use bytes::Tail;
 
@@ -31,8 +32,11 @@ pub(crate) struct Auditor {
     stans: BTreeMap<(LinkNo, String), (String, u64)>,
     /// Whose (DE7, STAN) it was, by issuer and kind.
     numbers: BTreeMap<(u16, bool, String), String>,
-    /// Requests that left.
-    left: BTreeMap<String, u32>,
+    /// The link that a request left by.
+    left: BTreeMap<String, LinkNo>,
+    /// The life of the process in which a reversal left first.
+    reversed_in: BTreeMap<String, u32>,
+    pub(crate) coverage: Coverage,
 }
 
 impl Auditor {
@@ -45,6 +49,8 @@ impl Auditor {
             stans: BTreeMap::new(),
             numbers: BTreeMap::new(),
             left: BTreeMap::new(),
+            reversed_in: BTreeMap::new(),
+            coverage: Coverage::default(),
         }
     }
 
@@ -73,7 +79,7 @@ impl Auditor {
     }
 
     /// I1, at the wire: what leaves for an issuer has its intent on disk; I3, M5: its numbers are its own.
-    pub(crate) fn request_leaves(&mut self, now_ms: u64, link: LinkNo, message: &Fields) -> Option<String> {
+    pub(crate) fn request_leaves(&mut self, now_ms: u64, life: u32, link: LinkNo, message: &Fields) -> Option<String> {
         if self.blind {
             return None;
         }
@@ -94,10 +100,18 @@ impl Auditor {
         if *owner != rrn {
             return Some(format!("I3: STAN {stan} with DE7 {} of {rrn} was {owner}'s", text(7)));
         }
+        if reversal {
+            self.coverage.rule("R1");
+            if self.left.get(&rrn).is_some_and(|of| *of != link) {
+                self.coverage.rule("R0");
+            }
+            if *self.reversed_in.entry(rrn.clone()).or_insert(life) != life {
+                self.coverage.rule("K3");
+            }
+        }
         if request {
-            let sends = self.left.entry(rrn.clone()).or_default();
-            *sends += 1;
-            if *sends > 1 {
+            self.coverage.rule("M1");
+            if self.left.insert(rrn.clone(), link).is_some() {
                 return Some(format!("M5: {mti} {rrn} leaves again"));
             }
             let last = self.stans.insert((link, stan.clone()), (rrn.clone(), now_ms));
@@ -145,6 +159,11 @@ impl Auditor {
             (4, "00") => standing == Standing::AwaitingIssuer || live && !promised,
             (_, _) => false,
         };
+        self.coverage.rule(match code {
+            "68" => "M3",
+            _ if message.mti().class() == 4 => "M3",
+            _ => "M2",
+        });
         let class = message.mti();
         wrong.then(|| format!("I2: {class} {code} for {rrn} leaves while it is durable as {standing:?}"))
     }
