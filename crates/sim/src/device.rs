@@ -513,6 +513,12 @@ impl World {
             return;
         }
         let mut lines: Vec<BeliefLine> = device.terminal.beliefs().to_vec();
+        // Two requests of one second under one number would become one line of its journal.
+        let mut keys: Vec<_> = lines.iter().map(|line| (&line.stan, line.class, &line.de7)).collect();
+        keys.sort_unstable();
+        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            return;
+        }
         if let Some(last) = lines.last_mut() {
             last.next_stan = 1 + device.dice.below(20) as u32;
         }

@@ -9,9 +9,9 @@ const CORPUS: &[u64] = &[
     // A deciding reversal was acknowledged while the approval was on its way: it is decided again (R3).
     16, 230, 626,
     // The reversal of an approval of more named what the issuer had answered, and was refused for ever (T4).
-    27, // A repeat's answer could not be handed over, and took back a sale that its terminal held (M8).
+    27,   // A repeat's answer could not be handed over, and took back a sale that its terminal held (M8).
     1322, // An answer that was queued twice was withdrawn once (D7).
-    16, // Two equal sales in flight, and nobody was told (D6, I9).
+    16,   // Two equal sales in flight, and nobody was told (D6, I9).
     337,
 ];
 
