@@ -90,6 +90,8 @@ mod format;
 mod journal;
 mod mark;
 pub mod memory;
+#[doc(hidden)]
+pub mod mutant;
 mod reader;
 mod recover;
 mod scan;

@@ -8,6 +8,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::error::{Damage, OpenError, ReadError};
 use crate::format::{GroupHeader, Identity, chain_start};
 use crate::mark::{MARK_FILE, MarkFile};
+use crate::mutant::{Mutant, on};
 use crate::reader::Segment;
 use crate::scan::{SegmentScan, Step, Stop, segment_name, segment_number};
 use crate::storage::{Storage, StorageFile};
@@ -126,12 +127,20 @@ struct ScanEnd {
 }
 
 fn scan_to_end<F: StorageFile>(scan: &mut SegmentScan<F>) -> Result<ScanEnd, ReadError> {
-    let mut last_group = None;
+    let (mut last_group, mut last_start) = (None, None);
     loop {
         match scan.step(0)? {
             Step::Group(header) => {
+                let before = (scan.group_offset, header.first_lsn, header.chain_before);
                 let _ = scan.records(&header, |_, _| std::ops::ControlFlow::Continue(()))?;
                 last_group = Some(header);
+                last_start = Some(before);
+            }
+            Step::Stop(Stop::Bad) if on(Mutant::CutTooMuch) && last_start.is_some() => {
+                if let Some(before) = last_start {
+                    (scan.offset, scan.next_lsn, scan.chain) = before;
+                }
+                return Ok(ScanEnd { stop: Stop::Bad, last_group });
             }
             Step::Stop(stop) => return Ok(ScanEnd { stop, last_group }),
         }
@@ -141,6 +150,9 @@ fn scan_to_end<F: StorageFile>(scan: &mut SegmentScan<F>) -> Result<ScanEnd, Rea
 /// K5 at the end of the journal: what follows the last whole group is damage, torn, or nothing.
 fn check_tail<F: StorageFile>(tail: &mut SegmentScan<F>, end: &ScanEnd, durable: u64) -> Result<(), ReadError> {
     let first = Lsn(tail.next_lsn);
+    if on(Mutant::SkipDamage) || on(Mutant::CutTooMuch) {
+        return Ok(());
+    }
     if end.stop != Stop::Full
         && let Some((later_offset, later)) = tail.later_group()?
     {

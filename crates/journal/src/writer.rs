@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::format::{GroupBuffer, SECTOR, SegmentHeader};
 use crate::mark::{Mark, MarkFile};
+use crate::mutant::{Mutant, on};
 use crate::reader::{Segment, Shared};
 use crate::scan::segment_name;
 use crate::storage::{Storage, StorageFile};
@@ -106,7 +107,10 @@ impl<S: Storage> Writer<S> {
             None => {
                 step("write a group", self.file.write_at(group.group(self.capacity - self.end), self.end))?;
                 let started = Instant::now();
-                step("sync a group", self.file.sync_data())?;
+                if !on(Mutant::NoSync) {
+                    let synced = self.file.sync_data();
+                    step("sync a group", if on(Mutant::IgnoreFailedSync) { Ok(()) } else { synced })?;
+                }
                 started.elapsed()
             }
             Some(header) => self.rotate(group, header)?,
@@ -132,7 +136,9 @@ impl<S: Storage> Writer<S> {
         step("sync a segment", file.sync_data())?;
         let sync = started.elapsed();
         step("rename a segment", self.storage.rename(&spare_name(spare), &segment_name(header.number)))?;
-        step("sync the directory", self.storage.sync_dir())?;
+        if !on(Mutant::NoDirectorySync) {
+            step("sync the directory", self.storage.sync_dir())?;
+        }
         self.file = file;
         self.number = header.number;
         self.capacity = header.segment_bytes;

@@ -16,6 +16,8 @@
 
 mod background;
 mod keys;
+#[doc(hidden)]
+pub mod mutant;
 mod outbox;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ pub use journal::{Commit, Committed, Poisoned};
 pub use keys::{KeyError, Keys};
 
 use keys::Sealer;
+use mutant::{Mutant, on};
 use outbox::Outbox;
 
 /// Why a partition was not opened. Nothing was decided, and nothing was sent.
@@ -280,7 +283,9 @@ impl<S: Storage> Partition<S> {
         let before = self.journal.stats().commits;
         if let Err(poisoned) = self.journal.committed(committed) {
             self.poisoned = true;
-            self.outbox.clear();
+            if !on(Mutant::ReleaseAfterPoison) {
+                self.outbox.clear();
+            }
             return Err(poisoned);
         }
         let stats = self.journal.stats();
@@ -295,11 +300,13 @@ impl<S: Storage> Partition<S> {
 
     /// Hands out the actions whose records are durable, in order. Reversals get their card here.
     pub fn release(&mut self, out: &mut Vec<Action>) {
-        if self.poisoned {
+        let poison = on(Mutant::ReleaseAfterPoison) && self.poisoned;
+        if self.poisoned && !poison {
             return;
         }
+        let durable = if poison || on(Mutant::ReleaseAtOnce) { u64::MAX } else { self.journal.durable().0 };
         let (sealer, reports) = (&self.sealer, &mut self.reports);
-        self.outbox.release(Lsn(self.journal.durable().0), |action| match action {
+        self.outbox.release(Lsn(durable), |action| match action {
             Action::ToIssuer { id, link, mut message, card: Some(sealed) } => match sealer.open(&sealed) {
                 Some(pan) => {
                     message.set(2, pan.digits());

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use switch::{Action, Lsn, Pending};
 
+use crate::mutant::{Mutant, on};
+
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// Actions that concern no record.
@@ -16,6 +18,7 @@ impl Outbox {
     pub(crate) fn take(&mut self, actions: &mut Vec<Pending>) {
         for pending in actions.drain(..) {
             match pending.action {
+                Action::Withdraw { .. } if on(Mutant::KeepWithdrawn) => {}
                 Action::Withdraw { id, .. } if self.drop_answer(id) => {}
                 action if pending.after == Lsn(0) => self.free.push_back(action),
                 action => self.waiting.push_back(Pending { after: pending.after, action }),

@@ -13,6 +13,7 @@ mod coverage;
 mod device;
 mod host;
 mod machine;
+pub mod mutants;
 mod plan;
 mod queue;
 mod report;

@@ -3,6 +3,7 @@
 //! Runs the real [`Partition`] on [`MemStorage`]. Invariant: what was not durable at a crash is kept or lost by the plan's
 //! dice, and nothing else is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use journal::OpenError as JournalError;
@@ -18,6 +19,8 @@ use crate::world::{Event, World};
 /// Small, so that a run seals many segments.
 const SEGMENT_BYTES: u64 = 96 << 10;
 const GROUP_BYTES_MAX: usize = 32 << 10;
+/// The disk takes no longer for a commit, and for the one before it.
+const SLOWEST_COMMIT: Micros = 10 * SECOND;
 /// Between two looks at work for a quiet journal.
 const UPKEEP_EVERY: Micros = SECOND;
 
@@ -40,6 +43,9 @@ pub(crate) struct Machine {
     /// How wrong the wall clock is, in milliseconds.
     pub(crate) wall_error_ms: i64,
     next_upkeep: Micros,
+    last_turn: Micros,
+    /// Approvals that came in, by RRN, and when; those that a crash may have lost are not among them.
+    pub(crate) told: BTreeMap<String, Micros>,
     pub(crate) disk_full: bool,
     /// It dies in the middle of its next commit; true: with its power.
     pub(crate) doomed: Option<bool>,
@@ -63,6 +69,8 @@ impl Machine {
             booted_at: 0,
             wall_error_ms: 0,
             next_upkeep: UPKEEP_EVERY,
+            last_turn: 0,
+            told: BTreeMap::new(),
             disk_full: false,
             doomed: None,
             draining: false,
@@ -126,6 +134,7 @@ impl World {
             return self.turn_by(self.machine.awake_at);
         }
         let now = self.clocks();
+        self.machine.last_turn = self.now;
         let Some(partition) = &mut self.machine.partition else { return };
         partition.turn(now, &mut self.machine.inputs);
         self.commit();
@@ -396,6 +405,8 @@ impl World {
     /// What was the process's is gone: inputs, clocks, connections.
     fn forget_process(&mut self, power: bool) {
         self.machine.inputs.clear();
+        let surely = self.machine.last_turn.saturating_sub(SLOWEST_COMMIT);
+        self.machine.told.retain(|_, at| *at < surely);
         self.machine.actions.clear();
         self.machine.turn_at = None;
         self.machine.awake_at = 0;

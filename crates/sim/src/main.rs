@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use sim::{Limits, Plan, Telling, Trouble, run, run_seeds, shrink};
+use sim::{Limits, Plan, Telling, Trouble, mutants, run, run_seeds, shrink};
 
 /// Simulates a partition of the switch: the real core, journal and outbox in a world of faults, judged from outside.
 #[derive(Parser)]
@@ -65,6 +65,12 @@ enum Command {
     },
     /// Run each seed twice and compare all that happened
     Meta(Seeds),
+    /// Put deliberate bugs into core, journal and outbox, one at a time, and say which seed finds each
+    Mutants {
+        /// Seeds tried against each
+        #[arg(long, default_value_t = 400)]
+        most: u64,
+    },
     /// List the troubles that a seed draws from
     Troubles,
 }
@@ -91,6 +97,7 @@ fn main() -> Result<ExitCode> {
             }
         },
         Some(Command::Meta(seeds)) => Ok(meta(&seeds)),
+        Some(Command::Mutants { most }) => Ok(hunt(most, cli.json)),
         Some(Command::Troubles) => {
             Trouble::ALL.iter().for_each(|trouble| println!("{}", trouble.name()));
             Ok(ExitCode::SUCCESS)
@@ -145,4 +152,26 @@ fn meta(seeds: &Seeds) -> ExitCode {
         differs
     });
     exit(differ.count() == 0)
+}
+
+fn hunt(most: u64, json: bool) -> ExitCode {
+    let bar = ProgressBar::new_spinner();
+    // What a bug makes panic is found as well as what it makes wrong; nobody wants to read it here.
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = mutants::hunt(most, |name| {
+        bar.set_message(name);
+        bar.tick();
+    });
+    bar.finish_and_clear();
+    if json {
+        println!("{}", mutants::json(&found));
+    } else {
+        for mutants::Killed { place, name, by } in &found {
+            match by {
+                Some((seed, what)) => println!("{place:<9} {name:<55} seed {seed:>4}: {what}"),
+                None => println!("{place:<9} {name:<55} LIVES after {most} seeds"),
+            }
+        }
+    }
+    exit(found.iter().all(|killed| killed.by.is_some()))
 }

@@ -124,7 +124,7 @@ const LOOK_EVERY: Micros = 30 * SECOND;
 /// The longest delays of the network. With what a host takes to judge ([`Trouble::HostSlow`]) a link's stay below
 /// `original_horizon` (R3); later ones are [`Trouble::BeyondHorizon`].
 const LINK_DELAYS: Micros = 12 * SECOND;
-const TERMINAL_DELAYS: Micros = 26 * SECOND;
+const TERMINAL_DELAYS: Micros = 60 * SECOND;
 
 /// Runs a plan to its end. A panic of what runs in it is a violation like any other.
 #[must_use]
@@ -495,7 +495,16 @@ impl World {
         self.tell(|| format!("{} {}", direction(peer, end), shown(&message)));
         match (end, peer) {
             (End::Switch, _) if life != self.machine.life => {}
-            (End::Switch, Peer::Host { .. }) => self.input(Input::Issuer { link: link_id(at, life), message }),
+            (End::Switch, Peer::Host { .. }) => {
+                if matches!(message.text(39), Some("00" | "10"))
+                    && matches!(message.mti().class(), 1 | 2)
+                    && self.machine.runs()
+                {
+                    let rrn = message.text(37).unwrap_or_default().trim_end().to_owned();
+                    self.machine.told.insert(rrn, self.now);
+                }
+                self.input(Input::Issuer { link: link_id(at, life), message });
+            }
             (End::Switch, Peer::Device(_) | Peer::Hub(_)) => self.terminal_message(at, message),
             (End::Peer, Peer::Host { host, link }) => self.host_receives(host, link, at, &message),
             (End::Peer, Peer::Device(device)) => self.device_answered(device, at, &message),

@@ -5,12 +5,13 @@ use iso8583::{Amount, Currency, Fields, MaskedPan, Pan, ResponseCode, Stan};
 use crate::action::{Action, Note, Pending};
 use crate::codes::Money;
 use crate::config::Link;
-use crate::ids::{ActionId, GroupNo, LinkNo, MovementId, Now};
+use crate::ids::{ActionId, GroupNo, LinkNo, Lsn, MovementId, Now};
 use crate::input::Report;
 use crate::machine::{Output, Purpose, Switch};
 use crate::message;
 use crate::movement::{Answer, Evidence, Movement, Reason, Rule, Scope, StateKind};
-use crate::record::Record;
+use crate::mutant::{Mutant, on};
+use crate::record::{AckVerdict, Record};
 use crate::request::terminal_of;
 use crate::table::{decide, takes};
 
@@ -164,6 +165,12 @@ impl Switch {
                 if group.takes_partial_approvals {
                     return self.deliver(now, id, answer, out);
                 }
+                if on(Mutant::LessIsNothing) {
+                    let evidence = Evidence::None;
+                    self.write(now, Record::Answered { id, answer, to: StateKind::Declined, evidence }, out);
+                    self.settle(id, out);
+                    return self.answer_waiter(now, id, group.partial_refused_as, out);
+                }
                 self.write(now, Record::LateAnswer { id, answer }, out);
                 self.oblige(now, id, Rule::T9, Reason::InvalidAnswer, out);
                 self.answer_waiter(now, id, group.partial_refused_as, out);
@@ -178,9 +185,19 @@ impl Switch {
                 self.answer_waiter(now, id, ResponseCode::RESPONSE_TOO_LATE, out);
             }
             Decision::GiveUp => self.give_up_request(now, id, Rule::T1, out),
+            Decision::HoldAndDecide if on(Mutant::AnswerForAck) => {
+                let code = answer.code;
+                self.stop_sending(id);
+                self.write(now, Record::ReversalAnswered { id, code, verdict: AckVerdict::Ended }, out);
+                self.settle(id, out);
+            }
             Decision::HoldAndDecide => {
+                let shown = answer.code;
                 self.write(now, Record::LateAnswer { id, answer }, out);
                 self.reversal_can_be_decided(now, id, out);
+                if on(Mutant::ShowLateApproval) {
+                    self.give_answer(now, id, shown, out);
+                }
             }
             Decision::Hold => {
                 self.write(now, Record::LateAnswer { id, answer }, out);
@@ -189,12 +206,17 @@ impl Switch {
                 self.movement_exception(now, id, Rule::T7, out);
                 self.write(now, Record::AnotherApproval { id, approval: answer.approval }, out);
             }
+            Decision::Reopen if on(Mutant::LateStands) => {}
             Decision::Reopen => {
                 // The promise first: a crash between the two must not leave an approval that nobody undoes (M4).
                 self.promise_unsent(now, id, Rule::T5, Reason::Timeout, out);
                 self.write(now, Record::LateAnswer { id, answer }, out);
                 self.movement_exception(now, id, Rule::T5, out);
                 self.send_due_reversals(now, number.issuer, out);
+            }
+            Decision::Operator if on(Mutant::SecondUndoesFirst) => {
+                self.stop_waiting(id);
+                self.oblige(now, id, Rule::T7, Reason::InvalidAnswer, out);
             }
             Decision::Operator => match answer.approval {
                 // The link undoes exactly the approval that is named: the first stays.
@@ -240,6 +262,7 @@ impl Switch {
         let Some(waiter) = self.stop_waiting(id) else { return };
         let Some(movement) = self.movement(id) else { return };
         let (rrn, after, offered) = (movement.rrn, movement.last_record, movement.evidence == Evidence::Offered);
+        let after = if on(Mutant::AnswerBeforeOutcome) { Lsn(0) } else { after };
         let message = message::answer(&waiter.echo, code, Some(movement), true);
         let action = self.new_action(offered.then_some(Purpose::Offer(id)));
         if offered {
@@ -254,8 +277,16 @@ impl Switch {
 
     /// T1, T2: the obligation first, then 68 (M3), the reversal at once.
     pub(crate) fn give_up_request(&mut self, now: Now, id: MovementId, rule: Rule, out: &mut Output) {
+        if on(Mutant::TimeoutDeclines) {
+            let code = ResponseCode::RESPONSE_TOO_LATE;
+            self.write(now, Record::NeverSent { id, code }, out);
+            self.settle(id, out);
+            return self.answer_waiter(now, id, code, out);
+        }
         self.oblige(now, id, rule, Reason::Timeout, out);
-        self.answer_waiter(now, id, ResponseCode::RESPONSE_TOO_LATE, out);
+        if !on(Mutant::ShowLateApproval) {
+            self.answer_waiter(now, id, ResponseCode::RESPONSE_TOO_LATE, out);
+        }
     }
 
     /// The request of this movement no longer counts as unanswered on its connection.
@@ -377,6 +408,9 @@ fn kind(movement: &Movement, link: &Link, message: &Fields, code: ResponseCode) 
     let Ok(approved) = approved_amount(movement, message) else { return Invalid };
     let approved = approved.unwrap_or(asked);
     if approved.currency() != asked.currency() || approved.minor() > asked.minor() {
+        if on(Mutant::BelieveMore) {
+            return Approved;
+        }
         return Invalid;
     }
     if approved.minor() < asked.minor() || code == ResponseCode::PARTIAL_APPROVAL { Less } else { Approved }

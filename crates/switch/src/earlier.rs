@@ -9,6 +9,7 @@ use crate::ids::{Lsn, MovementId, Now};
 use crate::look_up::Arrival;
 use crate::machine::{Output, Switch};
 use crate::movement::{ConfirmedBy, Evidence, Fingerprint, Key, Movement, Reason, Rule, StateKind};
+use crate::mutant::{Mutant, on};
 use crate::request::MoneyRequest;
 use crate::state::Sale;
 
@@ -38,7 +39,11 @@ impl Switch {
             let abandoned = group.serial || (movement.key == request.key && another_tap(movement, request));
             // A request that waited for its look-up may be the older of the two.
             let asked_ms = self.live.get(id).and_then(|live| live.request).map_or(0, |request| request.asked_ms);
-            if movement.state == StateKind::AwaitingIssuer && abandoned && asked_ms <= arrival.at_ms {
+            if movement.state == StateKind::AwaitingIssuer
+                && !on(Mutant::AbandonNothing)
+                && abandoned
+                && asked_ms <= arrival.at_ms
+            {
                 // Its answer is never delivered: whoever waited is told nothing more.
                 self.stop_waiting(*id);
                 self.oblige(now, *id, Rule::T10, Reason::Unspecified, out);
@@ -105,6 +110,12 @@ impl Switch {
                 | StateKind::Resolved => false,
             });
         let Some((id, standing)) = standing.map(|movement| (movement.id, movement.key.stan)) else { return Ok(()) };
+        if on(Mutant::NoFlag) {
+            return Ok(());
+        }
+        if on(Mutant::ReverseGoodSale) {
+            self.promise_unsent(now, id, Rule::D5, Reason::NotDelivered, out);
+        }
         match group.on_rekey {
             // The entry names the two.
             OnRekey::AllowAndFlag => {

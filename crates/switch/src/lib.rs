@@ -36,6 +36,8 @@ mod look_up;
 mod machine;
 mod message;
 mod movement;
+#[doc(hidden)]
+pub mod mutant;
 mod operator;
 mod record;
 mod refused;

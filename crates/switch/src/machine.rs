@@ -20,6 +20,7 @@ use crate::input::{Admission, Input};
 use crate::links::Connection;
 use crate::look_up::LookUps;
 use crate::movement::{Key, Movement, SentAs};
+use crate::mutant::{Mutant, on};
 use crate::record::{Entry, Record};
 use crate::refused::Refused;
 use crate::state::{Keep, State};
@@ -383,6 +384,7 @@ impl Switch {
         let Some(waiter) = self.stop_waiting(id) else { return };
         let Some(movement) = self.movement(id) else { return };
         let (rrn, after) = (movement.rrn, movement.last_record);
+        let after = if on(Mutant::FailBeforePromise) { Lsn(0) } else { after };
         let message = crate::message::answer(&waiter.echo, code, Some(movement), false);
         let note = Note::Answered {
             mti: waiter.echo.mti(),

@@ -16,6 +16,7 @@ use crate::look_up::Arrival;
 use crate::machine::{Output, Purpose, Request, Switch, Timer, Waiter};
 use crate::message;
 use crate::movement::{Class, Evidence, Fingerprint, Key, Movement, Reason, Rule, StateKind, local_time};
+use crate::mutant::{Mutant, on};
 use crate::record::Record;
 use crate::table::{decide, takes};
 
@@ -180,7 +181,8 @@ impl Switch {
         };
         let config = self.config.clone();
         let group = config.group(arrival.group);
-        let (known, movement) = self.known(now, &request, group);
+        let missed = on(Mutant::MissRepeat) && arrival.message.mti().is_repeat();
+        let (known, movement) = if missed { (Known::Nothing, None) } else { self.known(now, &request, group) };
         let (content, mark) = match movement.and_then(|id| self.movement(id)) {
             Some(movement) => (compare(&movement.fingerprint, &request.fingerprint), mark(movement)),
             None => (self.compare_pending(&request), Mark::Plain),
@@ -240,6 +242,7 @@ impl Switch {
             (Decision::OfferAgain, Some(id)) if self.crosses(now, id, group) => self.replay_answer(now, id, &arrival, out),
             (Decision::OfferAgain, Some(id)) => self.offer_again(now, id, &arrival, out),
             (Decision::Replay, Some(id)) => self.replay_answer(now, id, &arrival, out),
+            (Decision::Unwound, Some(id)) if on(Mutant::ApproveUnwound) => self.replay_answer(now, id, &arrival, out),
             (Decision::Unwound, Some(id)) => {
                 // An answer of another word that is still pending is for nobody any more (T8).
                 self.withdraw(id, out);
@@ -416,6 +419,7 @@ impl Switch {
         let after = self.write(now, Record::Intent { movement }, out);
         self.send_reversals_of_card(now, card, (link, number), out);
         let action = self.new_action(Some(Purpose::Request(id)));
+        let after = if on(Mutant::SendBeforeIntent) { Lsn(0) } else { after };
         out.actions.push(Pending { after, action: Action::ToIssuer { id: action, link, message: to_issuer, card: None } });
         if let Some(connection) = self.connections.get_mut(&link) {
             connection.requests.insert(id);
@@ -473,7 +477,7 @@ impl Switch {
         text[..4].copy_from_slice(&calendar::year_day(self.civil_ms));
         text[4] = DIGITS[usize::from(self.config.partition) % 36];
         // A terminal may have sent, as its own, the number that is next here. Memory holds fewer RRNs than there are.
-        let mut number = id.0;
+        let mut number = if on(Mutant::ReuseRrn) { id.0 / 2 } else { id.0 };
         loop {
             let mut rest = number;
             for place in text[5..].iter_mut().rev() {

@@ -1,6 +1,7 @@
 //! What a process does with what it finds in the journal (K1-K3, K7).
 
 use crate::ids::{MovementId, Now};
+use crate::mutant::{Mutant, on};
 use alloc::vec::Vec;
 
 use crate::machine::{Output, Sending, Switch, keep};
@@ -92,6 +93,7 @@ impl Switch {
         // R3: the horizon of what was never answered counts from here, failing all else.
         let unanswered = movement.answer.is_none();
         match decide(RESTARTS, |row| matches(row, state, explicit)).then {
+            Decision::Unwind if on(Mutant::ForgetInFlight) => {}
             Decision::Unwind => {
                 self.live(id).horizon_from_ms = Some(now.uptime_ms);
                 self.oblige(now, id, Rule::K1, Reason::Timeout, out);
@@ -105,7 +107,7 @@ impl Switch {
         if unanswered {
             self.live(id).horizon_from_ms = Some(now.uptime_ms);
         }
-        if owes {
+        if owes && !on(Mutant::ForgetPromises) {
             self.resume_reversal(now, id);
         }
     }

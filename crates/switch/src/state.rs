@@ -12,6 +12,7 @@ use crate::binary::{Damaged, Stored, stored_struct};
 use crate::card::CardHmac;
 use crate::ids::{IssuerNo, LinkNo, Lsn, MovementId};
 use crate::movement::{Class, Evidence, Key, Movement, Obligation, Resolution, Rule, Scope, StateKind};
+use crate::mutant::{Mutant, on};
 use crate::record::{AckVerdict, Entry, FORMAT_VERSION, Record};
 
 /// The lowest STAN of reversals; requests and network messages of a link use those below. Reversals have a range of their
@@ -563,6 +564,9 @@ impl State {
             })
         };
         let last = self.last_stan.get(&link).copied().unwrap_or(0);
+        if on(Mutant::ReuseStan) {
+            return Stan::new(1 + last % 7).ok();
+        }
         next_free(last, 1, FIRST_REVERSAL_STAN - 1, busy)
     }
 
@@ -591,6 +595,10 @@ impl State {
         self.tombstones.put(out);
         self.exceptions.put(out);
         (self.movements.len() as u64).put(out);
+        if on(Mutant::LoseEvidence) {
+            let lost = |movement: &Movement| Movement { evidence: Evidence::Unknown, ..movement.clone() };
+            return self.movements.values().for_each(|movement| lost(movement).put(out));
+        }
         self.movements.values().for_each(|movement| movement.put(out));
     }
 

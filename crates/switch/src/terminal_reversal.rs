@@ -11,6 +11,7 @@ use crate::look_up::Arrival;
 use crate::machine::{Output, Switch};
 use crate::message;
 use crate::movement::{Class, Movement, Reason, Rule, Scope, StateKind, local_time};
+use crate::mutant::{Mutant, on};
 use crate::record::Record;
 use crate::request::{answered, is_completion, terminal_of};
 use crate::table::{decide, takes};
@@ -325,6 +326,7 @@ impl Switch {
         let state = movement.state;
         let row = decide(REVERSALS, |row| matches(row, state, held, differs));
         let code = match row.then {
+            Decision::Reverse(_) if on(Mutant::PromiseNothing) => ResponseCode::APPROVED,
             Decision::Reverse(rule) => {
                 self.note_decided(rule.name(), id, out);
                 // Nothing more is sent for the original: whoever waits for it is not answered (D7).
@@ -374,6 +376,9 @@ impl Switch {
             return None;
         }
         self.note(Note::Decided { rule: Rule::D11.name(), rrn: None }, out);
+        if on(Mutant::NoTombstone) {
+            return Some(Lsn(0));
+        }
         Some(self.write(now, Record::Tombstone { terminal, stan, class, amount }, out))
     }
 

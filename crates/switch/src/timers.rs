@@ -7,6 +7,7 @@ use crate::config::AtDeadline;
 use crate::ids::{Lsn, MovementId, Now};
 use crate::machine::{Output, Switch};
 use crate::movement::{ConfirmedBy, Evidence, Reason, Rule, StateKind};
+use crate::mutant::{Mutant, on};
 use crate::table::{decide, takes};
 
 /// Which deadline has passed.
@@ -118,6 +119,13 @@ impl Switch {
         let group = self.config.group(movement.group);
         let (explicit, policy) = (group.confirm_within_ms.is_some(), group.at_deadline);
         match decide(DEADLINES, |row| matches(row, deadline, state, evidence, explicit, policy)).then {
+            Decision::Unwind(Rule::T8, _) if on(Mutant::NoGraceEnd) => {}
+            Decision::Unwind(Rule::C2, _) if on(Mutant::SilentCompletion) => {
+                self.confirm(now, id, ConfirmedBy::CutOver, Rule::C3, out);
+            }
+            Decision::Operator(Rule::K2) if on(Mutant::SilenceIsGold) => {
+                self.confirm(now, id, ConfirmedBy::CutOver, Rule::C3, out);
+            }
             Decision::GiveUp => self.response_timed_out(now, id, out),
             Decision::Unwind(rule, reason) => self.oblige(now, id, rule, reason, out),
             Decision::Confirm => self.confirm(now, id, ConfirmedBy::CutOver, Rule::C3, out),

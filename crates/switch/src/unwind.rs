@@ -16,6 +16,7 @@ use crate::input::Report;
 use crate::machine::{Flight, Output, Purpose, Sending, Switch};
 use crate::message;
 use crate::movement::{Movement, Reason, ReversalNumbers, Rule, Scope, StateKind};
+use crate::mutant::{Mutant, on};
 use crate::record::{AckVerdict, Record};
 use crate::table::{decide, takes};
 
@@ -185,7 +186,11 @@ impl Switch {
         let link = self.config.link(movement.link);
         let decided = movement.obligation.as_ref().is_some_and(|obligation| obligation.deciding.is_some());
         let past_horizon = self.horizon_ms(movement).is_some_and(|at_ms| at_ms <= now.uptime_ms);
-        decided || link.remembers_early_reversals || movement.answer.is_some() || past_horizon
+        decided
+            || on(Mutant::EndBeforeHorizon)
+            || link.remembers_early_reversals
+            || movement.answer.is_some()
+            || past_horizon
     }
 
     /// When the original can no longer arrive; `None` while that is not known yet.
@@ -222,7 +227,10 @@ impl Switch {
         self.unacknowledged.entry(issuer).or_default().insert(id);
         let Some(movement) = self.movement(id) else { return false };
         let (rrn, after, card) = (movement.rrn, movement.last_record, movement.card.map(|card| card.sealed));
-        let message = message::reversal(movement, config.link(number), numbers, again);
+        let mut message = message::reversal(movement, config.link(number), numbers, again);
+        if on(Mutant::PartIsAll) {
+            message.remove(95);
+        }
         let answered_by_ms = now.uptime_ms + config.link(number).response_timeout_ms;
         // An early send is not waited for longer than until the deciding one may go.
         let until_ms =
@@ -271,6 +279,9 @@ impl Switch {
     fn await_next_send(&mut self, now: Now, id: MovementId, provisional: bool) {
         let Some(movement) = self.movement(id) else { return };
         let sends = self.live.get(&id).map_or(0, |live| live.sending.sends);
+        if sends >= 5 && on(Mutant::GiveUpAfterFive) {
+            return;
+        }
         let again_ms = now.uptime_ms + self.retry_ms(movement.link.issuer, id, sends);
         let at_ms = match (self.may_decide(now, movement), self.horizon_ms(movement)) {
             (false, Some(horizon_ms)) if provisional => horizon_ms,
@@ -447,7 +458,7 @@ impl Switch {
 }
 
 fn code_kind(code: ResponseCode, no_original: &[ResponseCode]) -> Code {
-    if code == ResponseCode::APPROVED {
+    if code == ResponseCode::APPROVED || on(Mutant::AnyCodeEnds) {
         Code::Done
     } else if no_original.contains(&code) {
         Code::NoOriginal

@@ -68,6 +68,8 @@ pub(crate) struct Page {
     pub(crate) asked: u64,
     /// Wall clock of the intent, milliseconds.
     pub(crate) begun_ms: u64,
+    /// Wall clock of the answer's record, milliseconds; 0 before it.
+    pub(crate) answered_ms: u64,
     /// Acknowledgements that settled nothing, and starts of the process, since it owes.
     trials: u32,
     approved: Option<u64>,
@@ -83,7 +85,14 @@ pub(crate) struct Page {
     /// What an operator said: stands, undone elsewhere, adjusted to.
     pub(crate) verdict: Option<(u8, u64)>,
     pub(crate) holds_approval: bool,
+    /// What the records say of the answer's way: 1 offered, 3 handed, 4 seen, 5 unknown.
+    evidence: u8,
 }
+
+const OFFERED: u8 = 1;
+const UNKNOWN: u8 = 5;
+/// K2, as the format writes it.
+const K2: u8 = 52;
 
 impl Page {
     /// What has to stand at the issuer; `None` where only a person can tell.
@@ -143,9 +152,12 @@ impl Book {
             2 => self.intent(wall_ms, from)?,
             3 => {
                 let (id, answer, to) = (from.u64()?, answer(from)?, Standing::of_next(from)?);
+                let evidence = from.u8()?;
                 let page = self.page(id)?;
+                page.evidence = evidence;
                 page.approved = answer.amount.or(page.approved);
                 page.holds_approval = answer.moved;
+                page.answered_ms = wall_ms;
                 page.standing = to;
             }
             4 => {
@@ -157,6 +169,7 @@ impl Book {
             5 => {
                 let (id, evidence) = (from.u64()?, from.u8()?);
                 let page = self.page(id)?;
+                page.evidence = evidence;
                 if !matches!(
                     page.standing,
                     Standing::Declined | Standing::Confirmed | Standing::Unwound | Standing::Resolved
@@ -206,18 +219,25 @@ impl Book {
             10 => {
                 let (id, by) = (from.u64()?, from.u8()?);
                 let page = self.page(id)?;
+                // C3: silence confirms what was handed, and nothing else.
+                let unproved = by == 3 && !matches!(page.evidence, 3 | 4);
                 page.standing = Standing::Confirmed;
+                let wrong = unproved.then(|| format!("I12: {} is confirmed by silence and was not handed", page.rrn));
                 page.confirmed = Some(match by {
                     1 => Confirmer::LaterRequest,
                     2 => Confirmer::Terminal,
                     _ => Confirmer::CutOver,
                 });
+                self.wrong.extend(wrong);
             }
             11 => {
                 let (id, rule) = (from.u64()?, from.u8()?);
                 let page = self.page(id)?;
                 page.standing = Standing::NeedsOperator;
                 page.listed = Some(rule);
+                let known = rule == K2 && matches!(page.evidence, 3 | 4);
+                let wrong = known.then(|| format!("K2: {} is listed as unknown and was handed", page.rrn));
+                self.wrong.extend(wrong);
             }
             13 => {
                 let (rule, terminal, _stan) = (from.u8()?, from.text(23)?, from.u32()?);
@@ -244,6 +264,10 @@ impl Book {
             1 => {
                 let owing = self.pages.values_mut().filter(|page| page.owes.is_some());
                 owing.for_each(|page| page.trials += 1);
+                let offered = |page: &&mut Page| page.standing == Standing::AwaitingDelivery && page.evidence == OFFERED;
+                for page in self.pages.values_mut().filter(offered) {
+                    (page.standing, page.evidence) = (Standing::AwaitingConfirmation, UNKNOWN);
+                }
             }
             // Numbers of reversals, reversals that changed nothing, recalled movements, STANs of network messages,
             // closed exceptions, second approvals: nothing of it moves what stands.
@@ -285,6 +309,7 @@ impl Book {
             de7,
             asked,
             begun_ms,
+            answered_ms: 0,
             trials: 0,
             approved: None,
             remains: None,
@@ -295,6 +320,7 @@ impl Book {
             listed: None,
             verdict: None,
             holds_approval: false,
+            evidence: 0,
         };
         if self.by_rrn.insert(page.rrn.clone(), id).is_some() {
             self.wrong.push(format!("I3: RRN {} names two movements", page.rrn));

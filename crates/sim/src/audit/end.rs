@@ -91,7 +91,9 @@ impl World {
     /// The journal never heard of the approval, and it stands.
     fn could_not_be_saved(&self, rrn: &str, stands: &Stands) -> bool {
         let page = self.auditor.book.by_rrn.get(rrn).and_then(|id| self.auditor.book.pages.get(id));
-        stands.get(rrn).is_some_and(|net| *net > 0)
+        let told = self.machine.told.contains_key(rrn);
+        !told
+            && stands.get(rrn).is_some_and(|net| *net > 0)
             && page.is_some_and(|page| page.stands() == Some(0) && !page.holds_approval)
     }
 
@@ -187,6 +189,11 @@ impl World {
                 };
                 self.auditor.book.flags.iter().any(flag) || page.listed.is_some() || page.verdict.is_some()
             };
+            let overlap = |(one, other): (&Page, &Page)| one.begun_ms < other.begun_ms && other.begun_ms < one.answered_ms;
+            let mut pairs = standing.iter().flat_map(|one| standing.iter().map(move |other| (**one, **other)));
+            if device.site.profile.is_serial() && pairs.any(overlap) && !self.plan.has(Trouble::WallJump) {
+                wrong.push(format!("T10: both requests of purchase {number} of terminal {} stand", intent.device));
+            }
             let by_operator = standing.iter().any(|page| page.verdict.is_some());
             let flag = standing.iter().any(|page| by_flag(page)) && !device.site.profile.reverses_first();
             // K7: windows are told by the wall clock, which nobody can trust across a restart when it jumps.
