@@ -124,7 +124,8 @@ impl World {
 
     /// A person looks at the list, asks the issuer, and decides what fits.
     pub(crate) fn operator_decides(&mut self) {
-        let Some(partition) = &self.machine.partition else { return };
+        // He sees what the switch shows: not while it is suspended, with messages before its door.
+        let Some(partition) = self.machine.partition.as_ref().filter(|_| self.machine.awake_at <= self.now) else { return };
         let mut doubtful: Vec<(Rrn, u64)> = Vec::new();
         for movement in partition.view().doubt().filter(|movement| movement.state == switch::StateKind::NeedsOperator) {
             doubtful.push((movement.rrn, movement.amount().minor()));

@@ -38,6 +38,8 @@ pub(crate) struct Completion {
     pub(crate) answer: Option<String>,
 }
 
+/// A terminal repeats a request so often.
+const REPEATS: u32 = 3;
 /// In place of DE39, when nobody answers for ever.
 const GAVE_UP: &str = "--";
 
@@ -281,6 +283,14 @@ impl World {
         }
     }
 
+    /// A request is on its way for long. T8 trusts that a copy is not older than the crossing margin: its terminal reverses it
+    /// or keys it again, and does not repeat it.
+    pub(crate) fn gives_up_without_repeat(&mut self, message: &Fields) {
+        if let Some(device) = self.device_of(message) {
+            self.devices[device].repeats = REPEATS;
+        }
+    }
+
     /// Sends a message and waits for its answer.
     fn says(&mut self, device: usize, message: Fields) {
         self.devices[device].doing = Doing::Waits;
@@ -417,7 +427,7 @@ impl World {
         }
         let choice = self.draw(device, 10);
         let profile = self.devices[device].site.profile;
-        let may_repeat = self.devices[device].repeats < 3;
+        let may_repeat = self.devices[device].repeats < REPEATS;
         if may_repeat
             && choice < 4
             && let Ok(message) = self.devices[device].terminal.repeat()

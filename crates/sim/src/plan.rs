@@ -172,11 +172,6 @@ impl Profile {
         GroupNo(Profile::ALL.iter().position(|other| *other == self).unwrap_or(0) as u16 + 1)
     }
 
-    /// The switch is told that it does one transaction at a time.
-    pub(crate) fn is_serial(self) -> bool {
-        self != Profile::Unknown
-    }
-
     /// The terminal itself reverses what it does not know before anything new.
     pub(crate) fn reverses_first(self) -> bool {
         match self {

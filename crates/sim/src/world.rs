@@ -323,6 +323,9 @@ impl World {
     /// A message leaves one end. It may be lost, be doubled, come late; the sender knows nothing of that.
     pub(crate) fn send(&mut self, at: usize, from: End, message: Box<Fields>) {
         let latency = self.latency(at);
+        if from == End::Peer && latency > SECOND {
+            self.gives_up_without_repeat(&message);
+        }
         self.trouble_the_wire(at);
         let link = self.conns[at].is_link();
         // TLS lets nobody send a terminal's request twice but the terminal; what it does itself is in `device`.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::bytes::{Cursor, Unreadable};
+use crate::plan::Profile;
 
 /// Where a movement stands by its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,8 +69,8 @@ pub(crate) struct Page {
     pub(crate) asked: u64,
     /// Wall clock of the intent, milliseconds.
     pub(crate) begun_ms: u64,
-    /// Wall clock of the answer's record, milliseconds; 0 before it.
-    pub(crate) answered_ms: u64,
+    /// Its terminal, which does one thing at a time, has begun another (T10).
+    abandoned: bool,
     /// Acknowledgements that settled nothing, and starts of the process, since it owes.
     trials: u32,
     approved: Option<u64>,
@@ -157,8 +158,9 @@ impl Book {
                 page.evidence = evidence;
                 page.approved = answer.amount.or(page.approved);
                 page.holds_approval = answer.moved;
-                page.answered_ms = wall_ms;
+                let wrong = page.abandoned.then(|| format!("T10: {} was abandoned and got its answer", page.rrn));
                 page.standing = to;
+                self.wrong.extend(wrong);
             }
             4 => {
                 let page = self.page(from.u64()?)?;
@@ -286,7 +288,7 @@ impl Book {
         let rrn = from.text(12)?;
         from.option(|from| from.bytes(12))?;
         let (terminal, stan, class) = (from.text(23)?, from.u32()?, from.u8()?);
-        let _group = from.u16()?;
+        let group = from.u16()?;
         let _processing = from.bytes(6)?;
         let (asked, _currency) = (from.u64()?, from.bytes(3)?);
         from.option(|from| from.bytes(16))?;
@@ -309,7 +311,7 @@ impl Book {
             de7,
             asked,
             begun_ms,
-            answered_ms: 0,
+            abandoned: false,
             trials: 0,
             approved: None,
             remains: None,
@@ -322,6 +324,10 @@ impl Book {
             holds_approval: false,
             evidence: 0,
         };
+        if group != Profile::Unknown.group().0 {
+            let waits = |other: &&mut Page| other.terminal == page.terminal && other.standing == Standing::AwaitingIssuer;
+            self.pages.values_mut().filter(waits).for_each(|other| other.abandoned = true);
+        }
         if self.by_rrn.insert(page.rrn.clone(), id).is_some() {
             self.wrong.push(format!("I3: RRN {} names two movements", page.rrn));
         }
