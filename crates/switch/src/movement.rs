@@ -506,6 +506,8 @@ pub struct Movement {
     pub obligation: Option<Obligation>,
     /// What stands of the approved amount after partial reversals, in minor units (D13).
     pub remains_minor: Option<u64>,
+    /// The part of that which the issuer has acknowledged: what remains by the partial reversals that it says are done.
+    pub acknowledged_minor: Option<u64>,
     /// How it was confirmed.
     pub confirmed: Option<ConfirmedBy>,
     /// The rule that left it to a person.
@@ -542,6 +544,7 @@ stored_struct!(Movement {
     evidence,
     obligation,
     remains_minor,
+    acknowledged_minor,
     confirmed,
     operator_rule,
     verdict,

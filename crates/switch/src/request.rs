@@ -407,6 +407,7 @@ impl Switch {
             evidence: Evidence::None,
             obligation: None,
             remains_minor: None,
+            acknowledged_minor: None,
             confirmed: None,
             operator_rule: None,
             verdict: None,

@@ -319,7 +319,11 @@ impl State {
                         match obligation.scope {
                             Scope::All => movement.state = StateKind::Unwound,
                             // Its time in memory begins with the end of its last promise.
-                            Scope::AllBut { .. } | Scope::Approval { .. } => movement.since_wall_ms = wall_ms,
+                            Scope::AllBut { remains_minor } => {
+                                movement.acknowledged_minor = Some(remains_minor);
+                                movement.since_wall_ms = wall_ms;
+                            }
+                            Scope::Approval { .. } => movement.since_wall_ms = wall_ms,
                         }
                     }
                     AckVerdict::Operator => {
@@ -338,11 +342,9 @@ impl State {
                 }
                 movement.state = StateKind::Resolved;
                 movement.operator_rule = None;
+                // A part that was never acknowledged was, by the operator's word, not undone.
+                movement.remains_minor = movement.acknowledged_minor;
                 if let Some(obligation) = &mut movement.obligation {
-                    // A part that was never acknowledged was, by the operator's word, not undone.
-                    if !obligation.ended && matches!(obligation.scope, Scope::AllBut { .. }) {
-                        movement.remains_minor = None;
-                    }
                     obligation.ended = true;
                 }
             })?,

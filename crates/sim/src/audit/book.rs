@@ -75,6 +75,8 @@ pub(crate) struct Page {
     trials: u32,
     approved: Option<u64>,
     remains: Option<u64>,
+    /// What remains by the partial reversals that the issuer acknowledged.
+    acknowledged: Option<u64>,
     pub(crate) standing: Standing,
     /// An open promise, and how much it undoes.
     pub(crate) owes: Option<Scope>,
@@ -206,6 +208,10 @@ impl Book {
                         page.standing = Standing::Unwound;
                         page.owes = None;
                     }
+                    (1, Some(Scope::AllBut(remains))) => {
+                        page.acknowledged = Some(remains);
+                        page.owes = None;
+                    }
                     (1, _) => page.owes = None,
                     (2, _) => page.standing = Standing::NeedsOperator,
                     (_, _) => {}
@@ -255,9 +261,7 @@ impl Book {
                 let minor = if resolution == 3 { from.u64()? } else { 0 };
                 let page = self.page(id)?;
                 if resolution != 4 {
-                    if matches!(page.owes, Some(Scope::AllBut(_))) {
-                        page.remains = None;
-                    }
+                    page.remains = page.acknowledged;
                     page.standing = Standing::Resolved;
                     page.owes = None;
                     page.verdict = Some((resolution, minor));
@@ -315,6 +319,7 @@ impl Book {
             trials: 0,
             approved: None,
             remains: None,
+            acknowledged: None,
             standing: Standing::AwaitingIssuer,
             owes: None,
             ever_promised: false,

@@ -93,3 +93,17 @@ fn what_memory_let_go_is_closed_and_the_word_waits_for_its_record() {
     assert_eq!(world.core().exceptions().next().unwrap().1.rrn, Some(rrn), "the list still names it");
     world.run("resolve entry stands > resolved\nexceptions 0");
 }
+
+#[test]
+fn stands_keeps_the_parts_that_were_acknowledged_and_no_other() {
+    let first = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 keep 700 > issuer 0420 1000 4004; terminal 0410 00
+         ";
+    let stands = "resolve 1 stands > resolved\nstate 1 resolved\ncrash\n";
+    check(&format!("{first}ack 00\nreverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00\n{stands}net 1 700"));
+    check(&format!("{first}reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00\n{stands}net 1 1000"));
+    check(&format!("{first}reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\n{stands}net 1 1000"));
+    check(&format!("{first}ack 00\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\n{stands}net 1 700"));
+    check(&format!("{first}ack 00\nreverse 1 900 > terminal 0410 64\n{stands}net 1 700"));
+}
