@@ -221,7 +221,9 @@ impl Switch {
             Decision::Operator => match answer.approval {
                 // The link undoes exactly the approval that is named: the first stays.
                 Some(approval) if link.addresses_one_approval && !owed => {
-                    self.promise(now, id, (Rule::T7, Reason::InvalidAnswer, Scope::Approval { approval }), out);
+                    let minor = self.movement(id).map(|movement| booked_minor(movement, answer.amount));
+                    let scope = Scope::Approval { approval, minor };
+                    self.promise(now, id, (Rule::T7, Reason::InvalidAnswer, scope), out);
                     self.write(now, Record::AnotherApproval { id, approval: Some(approval) }, out);
                 }
                 // A reversal could hit the good one.
@@ -301,6 +303,7 @@ impl Switch {
     pub(crate) fn report(&mut self, now: Now, action: ActionId, report: Report, out: &mut Output) {
         match self.purposes.remove(&action) {
             Some(Purpose::Offer(id)) => self.offer_reported(now, id, report, out),
+            Some(Purpose::Copy(id)) => self.copy_reported(now, id, report, out),
             Some(Purpose::Request(id)) => self.request_reported(now, id, report, out),
             Some(Purpose::Reversal(id)) => self.reversal_reported(now, id, action, report, out),
             None => {}
@@ -430,6 +433,14 @@ pub(crate) fn card_agrees(movement: &Movement, message: &Fields) -> bool {
         (Some(carried), Some(card)) => carried == Some(card.masked),
         (Some(_), None) | (None, _) => true,
     }
+}
+
+/// What an approval can have on the issuer's books, in minor units: its own amount, but never more than was asked for, and
+/// what was asked for where the answer speaks of another currency (T4).
+pub(crate) fn booked_minor(movement: &Movement, approved: Option<Amount>) -> u64 {
+    let asked = movement.fingerprint.amount;
+    let approved = approved.filter(|approved| approved.currency() == asked.currency());
+    approved.map_or(asked.minor(), |approved| approved.minor().min(asked.minor()))
 }
 
 fn twin(movement: &Movement, answer: &Answer) -> Twin {

@@ -1,5 +1,7 @@
 //! The way of an approval to its terminal, and its confirmation (T8, D2, C1, C3).
 
+use alloc::vec::Vec;
+
 use iso8583::ResponseCode;
 
 use crate::action::{Action, Note, Pending};
@@ -8,17 +10,18 @@ use crate::input::Report;
 use crate::look_up::Arrival;
 use crate::machine::{Output, Purpose, Switch, Timer};
 use crate::message;
-use crate::movement::{ConfirmedBy, Evidence, Rule, StateKind};
+use crate::movement::{ConfirmedBy, Evidence, Movement, Rule, StateKind};
 use crate::record::Record;
 use crate::request::answered;
 
 impl Switch {
     /// The shell says what became of the newest answer.
     pub(crate) fn offer_reported(&mut self, now: Now, id: MovementId, report: Report, out: &mut Output) {
-        // An older answer's report does not come here: its purpose went when it was withdrawn.
+        // An older answer's report does not come here: it is a copy's, or its purpose went when it was withdrawn.
         let live = self.live(id);
         live.offered = None;
         live.offered_before.clear();
+        let report = if core::mem::take(&mut live.copy_handed) { Report::Written } else { report };
         if self.movement(id).is_none_or(|movement| movement.state != StateKind::AwaitingDelivery) {
             return;
         }
@@ -34,6 +37,18 @@ impl Switch {
             }
         }
         self.settle(id, out);
+    }
+
+    /// The shell says what became of an older copy of the answer: one that was handed is handed, whatever becomes of the newer
+    /// (M8).
+    pub(crate) fn copy_reported(&mut self, now: Now, id: MovementId, report: Report, out: &mut Output) {
+        let awaited = |movement: &&Movement| movement.state == StateKind::AwaitingDelivery && report == Report::Written;
+        let Some(evidence) = self.movement(id).filter(awaited).map(|movement| movement.evidence) else { return };
+        match evidence {
+            Evidence::Offered => self.live(id).copy_handed = true,
+            Evidence::NotHanded => self.offer_reported(now, id, report, out),
+            Evidence::None | Evidence::Handed | Evidence::Seen | Evidence::Unknown => {}
+        }
     }
 
     /// C3: the deadline of a handed approval, of which `past_ms` have passed already.
@@ -79,6 +94,7 @@ impl Switch {
         // not be left without any.
         if rule != Rule::T7 {
             self.withdraw(id, out);
+            self.list_undecided_approval(now, id, out);
         }
         self.clear_timer(id);
         self.forget_in_flight(id);
@@ -107,10 +123,17 @@ impl Switch {
         let here = self.live.get(&id).and_then(|live| live.offered).filter(|(_, conn)| *conn == arrival.conn);
         match here {
             Some(pending) => {
-                self.purposes.remove(&pending.0);
+                self.purposes.insert(pending.0, Purpose::Copy(id));
                 self.live(id).offered_before.push(pending);
             }
-            None => self.withdraw(id, out),
+            None => {
+                let live = self.live(id);
+                let copies: Vec<_> = live.offered_before.drain(..).chain(live.offered.take()).collect();
+                for (action, conn) in copies {
+                    self.purposes.insert(action, Purpose::Copy(id));
+                    out.actions.push(Pending { after: Lsn(0), action: Action::Withdraw { id: action, conn } });
+                }
+            }
         }
         self.clear_timer(id);
         let after = self.write(now, Record::Delivery { id, evidence: Evidence::Offered }, out);

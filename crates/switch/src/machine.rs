@@ -103,6 +103,8 @@ pub(crate) struct Live {
     pub(crate) offered: Option<(ActionId, ConnId)>,
     /// Older copies of it that may still wait on the same connection.
     pub(crate) offered_before: Vec<(ActionId, ConnId)>,
+    /// One of those copies was handed: the terminal has the answer, whatever becomes of the newest (M8).
+    pub(crate) copy_handed: bool,
     /// When the newest answer was released, or the restart: `on_repeat` counts from here.
     pub(crate) released_ms: Option<u64>,
     /// When the answer was handed, or the restart: the crossing margin counts from here (C1).
@@ -124,6 +126,8 @@ impl Live {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     Offer(MovementId),
+    /// An older copy of the answer that a newer one has taken the place of.
+    Copy(MovementId),
     Request(MovementId),
     Reversal(MovementId),
 }
@@ -230,15 +234,15 @@ impl Switch {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Fires every timer that is due.
+    /// Fires every timer that is due. One that a timer sets is left for the next call, whatever its time: a turn ends.
     pub fn expire(&mut self, now: Now, out: &mut Output) {
         let now = self.steady(now);
-        while let Some((at, timer)) = self.timers.first().copied() {
-            if at > now.uptime_ms {
-                return;
+        let due: Vec<(u64, Timer)> = self.timers.iter().take_while(|(at, _)| *at <= now.uptime_ms).copied().collect();
+        for due in due {
+            if !self.timers.remove(&due) {
+                continue;
             }
-            self.timers.pop_first();
-            match timer {
+            match due.1 {
                 Timer::ResponseTimeout(id) => self.deadline_passed(now, id, Deadline::Response, out),
                 Timer::GraceOver(id) => self.deadline_passed(now, id, Deadline::Grace, out),
                 Timer::ConfirmDeadline(id) => self.deadline_passed(now, id, Deadline::Confirm, out),

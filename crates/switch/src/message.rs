@@ -111,7 +111,7 @@ pub(crate) fn reversal(movement: &Movement, link: &Link, numbers: ReversalNumber
     reversal.set(RRN, movement.rrn.as_bytes());
     let scope = movement.obligation.as_ref().map_or(Scope::All, |obligation| obligation.scope);
     let held = movement.answer.as_ref().and_then(|held| held.approval);
-    let approval = if let Scope::Approval { approval } = scope { Some(approval) } else { held };
+    let approval = if let Scope::Approval { approval, .. } = scope { Some(approval) } else { held };
     if let Some(approval) = approval {
         reversal.set(38, &approval);
     }

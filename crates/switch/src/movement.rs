@@ -1,10 +1,11 @@
 //! A movement: a hold or debit at an issuer, from its intent to the end of its doubt. Durable: it changes by records only.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use iso8583::{Amount, Fields, Mti, ResponseCode, Rrn, Stan, TerminalId};
 
-use crate::binary::{stored_enum, stored_struct};
+use crate::binary::{Damaged, Stored, stored_enum, stored_struct};
 use crate::card::{Card, CardHmac};
 use crate::ids::{GroupNo, LinkNo, Lsn, MovementId};
 
@@ -355,9 +356,38 @@ pub enum Scope {
     Approval {
         /// DE38 of the approval that is undone.
         approval: [u8; 6],
+        /// Its own amount, in minor units; `None` in records that did not keep it: the movement's.
+        minor: Option<u64>,
     },
 }
-stored_enum!(Scope { 1 => All, 2 => AllBut { remains_minor }, 3 => Approval { approval } });
+
+/// Kind 3 is [`Scope::Approval`] without an amount: read, and not written any more.
+impl Stored for Scope {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Scope::All => out.push(1),
+            Scope::AllBut { remains_minor } => {
+                out.push(2);
+                remains_minor.put(out);
+            }
+            Scope::Approval { approval, minor } => {
+                out.push(4);
+                approval.put(out);
+                minor.put(out);
+            }
+        }
+    }
+
+    fn take(from: &mut &[u8]) -> Result<Scope, Damaged> {
+        match u8::take(from)? {
+            1 => Ok(Scope::All),
+            2 => Ok(Scope::AllBut { remains_minor: u64::take(from)? }),
+            3 => Ok(Scope::Approval { approval: Stored::take(from)?, minor: None }),
+            4 => Ok(Scope::Approval { approval: Stored::take(from)?, minor: Stored::take(from)? }),
+            _ => Err(Damaged { what: "Scope" }),
+        }
+    }
+}
 
 /// A reversal's own numbers, and the amount that it undoes: constant over its repeats (R1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

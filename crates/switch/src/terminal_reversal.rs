@@ -293,10 +293,18 @@ impl Switch {
     }
 
     /// A second approval that was being undone (T7) is not undone by the reversal that takes its place: a person hears of it.
-    fn list_replaced_promise(&mut self, now: Now, id: MovementId, out: &mut Output) {
+    pub(crate) fn list_replaced_promise(&mut self, now: Now, id: MovementId, out: &mut Output) {
+        self.list_undecided_approval(now, id, out);
         let open =
             self.movement(id).and_then(|movement| movement.obligation.as_ref()).filter(|obligation| !obligation.ended);
         if open.is_some_and(|obligation| matches!(obligation.scope, Scope::Approval { .. })) {
+            self.movement_exception(now, id, Rule::T7, out);
+        }
+    }
+
+    /// Nor is one that a person was to decide on, when another rule takes the case over.
+    pub(crate) fn list_undecided_approval(&mut self, now: Now, id: MovementId, out: &mut Output) {
+        if self.movement(id).is_some_and(|movement| movement.operator_rule == Some(Rule::T7)) {
             self.movement_exception(now, id, Rule::T7, out);
         }
     }
@@ -331,7 +339,6 @@ impl Switch {
                 self.note_decided(rule.name(), id, out);
                 // Nothing more is sent for the original: whoever waits for it is not answered (D7).
                 self.stop_waiting(id);
-                self.list_replaced_promise(now, id, out);
                 self.oblige(now, id, rule, Reason::CustomerCancel, out);
                 ResponseCode::APPROVED
             }
@@ -349,7 +356,6 @@ impl Switch {
             Decision::ReversePart => {
                 self.note_decided(Rule::D13.name(), id, out);
                 self.seen_by_terminal(now, id, out);
-                self.list_replaced_promise(now, id, out);
                 let scope = Scope::AllBut { remains_minor: reference.remains_minor };
                 self.promise(now, id, (Rule::D13, Reason::PartlyCompleted, scope), out);
                 ResponseCode::APPROVED

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use iso8583::{Fields, ResponseCode, Stan};
 
 use crate::action::{Action, Note, Pending};
-use crate::answer::{card_agrees, terminal_agrees};
+use crate::answer::{booked_minor, card_agrees, terminal_agrees};
 use crate::card::CardHmac;
 use crate::ids::{ActionId, IssuerNo, LinkId, LinkNo, MovementId, Now};
 use crate::input::Report;
@@ -110,6 +110,7 @@ impl Switch {
 
     fn record_promise(&mut self, now: Now, id: MovementId, (rule, reason, scope): (Rule, Reason, Scope), out: &mut Output) {
         self.stop_sending(id);
+        self.list_replaced_promise(now, id, out);
         self.write(now, Record::Obligation { id, rule, reason, scope }, out);
         let Some((issuer, rrn)) = self.movement(id).map(|movement| (movement.link.issuer, movement.rrn)) else { return };
         self.live(id).sending = Sending::default();
@@ -211,8 +212,12 @@ impl Switch {
             None => {
                 let late_horizon_ms = config.link(number).late_horizon_ms;
                 let Some(stan) = self.state.free_reversal_stan(issuer, late_horizon_ms, now.wall_ms) else { return false };
-                // T4: an issuer that answers more than it was asked for has the amount that it was asked for on its books.
-                let minor = movement.amount().minor().min(movement.fingerprint.amount.minor());
+                let minor = match obligation.scope {
+                    Scope::Approval { minor: Some(minor), .. } => minor,
+                    Scope::All | Scope::AllBut { .. } | Scope::Approval { minor: None, .. } => {
+                        booked_minor(movement, movement.answer.as_ref().and_then(|answer| answer.amount))
+                    }
+                };
                 let numbers = ReversalNumbers { sent_as: self.numbers(stan), minor };
                 self.write(now, Record::ReversalNumbered { id, numbers, deciding }, out);
                 numbers
@@ -309,6 +314,11 @@ impl Switch {
     /// How long until a promise needs a person; `None` when one has heard of it.
     fn until_overdue_ms(&self, now: Now, id: MovementId) -> Option<u64> {
         let movement = self.movement(id)?;
+        // The entry of an earlier promise of this movement: one is enough for a person.
+        let listed = (Rule::R7, movement.key.terminal, movement.key.stan, Some(id));
+        if self.state.exception_about.contains_key(&listed) {
+            return None;
+        }
         let obligation = movement.obligation.as_ref().filter(|obligation| !obligation.overdue)?;
         let patience_ms = self.config.issuers.get(&movement.link.issuer).map_or(0, |issuer| issuer.needs_operator_after_ms);
         Some(patience_ms.saturating_sub(now.wall_ms.saturating_sub(obligation.opened_wall_ms)))
@@ -434,6 +444,9 @@ impl Switch {
         // While the movement is certainly in memory: what has ended may be let go with this very record.
         if verdict != AckVerdict::Open {
             self.stop_sending(id);
+        }
+        if verdict == AckVerdict::Operator {
+            self.list_undecided_approval(now, id, out);
         }
         self.write(now, Record::ReversalAnswered { id, code, verdict }, out);
         match row.then {

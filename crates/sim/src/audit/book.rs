@@ -373,6 +373,12 @@ fn scope(from: &mut Cursor<'_>) -> Read<Scope> {
         1 => Ok(Scope::All),
         2 => Ok(Scope::AllBut(from.u64()?)),
         3 => from.bytes(6).map(|_| Scope::OneApproval),
+        // With an amount of its own.
+        4 => {
+            from.bytes(6)?;
+            from.option(Cursor::u64)?;
+            Ok(Scope::OneApproval)
+        }
         _ => Err(Unreadable),
     }
 }

@@ -319,3 +319,15 @@ fn t1_what_the_host_did_not_take_is_taken_back_with_its_connection() {
     world.run_free("pass 1");
     assert_eq!(world.resets(), 1, "R3: a connection with unacknowledged bytes is reset at T1");
 }
+
+#[test]
+fn t4_the_reversal_of_an_approval_in_another_currency_names_what_was_asked_for() {
+    for amount in ["500", "1000", "2000"] {
+        check(&format!(
+            "sale 1 1000 > issuer 0200 1000
+             answer 00 amount {amount} currency 840 > issuer 0420 1000 4020; terminal 0210 68
+             ack 00
+             state 1 unwound"
+        ));
+    }
+}

@@ -441,3 +441,77 @@ fn d12_a_recent_ended_movement_does_not_hide_an_older_one_that_stands() {
   doubt 1",
     );
 }
+
+#[test]
+fn t7_a_second_approval_that_nobody_decided_on_is_heard_of_when_another_word_takes_the_case() {
+    let second = format!("{LIVE}\n  answer 00 approval BBBBBB\n  operator 1 T7\n");
+    check(&format!(
+        "{second}  reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\n  ack 00\n  state 1 unwound\n  exceptions 1"
+    ));
+    check(&format!("{second}  resolve 1 undo > issuer 0420 1000 4001; resolved\n  ack 00\n  exceptions 1"));
+    // A wrong reversal first: then the case is D12's.
+    check(&format!("{second}  reverse 1 900 > terminal 0410 64\n  operator 1 D12\n  exceptions 1"));
+}
+
+#[test]
+fn t7_whatever_takes_the_place_of_a_second_approvals_promise_is_heard_of() {
+    let second = format!("{LIVE}\n  answer 00 approval BBBBBB > issuer 0420 1000 4020\n");
+    let ended = "ack 00\n  state 1 unwound\n  exceptions 1";
+    for takes in [
+        "resolve 1 undo > issuer 0420 1000 4001; resolved",
+        "complete 1 05 > issuer 0420 1000 4000; terminal 0212 00",
+        "pass 500 > issuer 0420 1000 4013",
+    ] {
+        let short = |config: &mut Config| {
+            addresses_one(config);
+            shops(config).confirm_within_ms = Some(500);
+        };
+        check_with(short, &format!("{second}{takes}\n{ended}"));
+    }
+}
+
+#[test]
+fn t7_the_reversal_of_a_second_approval_names_its_own_amount() {
+    for (answer, minor) in [("10 amount 600", 600), ("00 amount 1001", 1000), ("00 amount 600 currency 840", 1000)] {
+        check_with(
+            addresses_one,
+            &format!("{LIVE}\n  answer {answer} approval BBBBBB > issuer 0420 {minor} 4020\n  net 1 1000"),
+        );
+    }
+}
+
+#[test]
+fn r7_a_promise_that_takes_the_place_of_a_listed_one_is_one_entry_and_no_timer_spins() {
+    check(&format!(
+        "{LIVE}
+  link down
+  reverse 1 1000 keep 400 > terminal 0410 00
+  pass 86400000
+  exceptions 1
+  reverse 1 1000 rrn > terminal 0410 00
+  state 1 awaiting_reversal_ack
+  pass 86399999
+  pass 1
+  pass 86400000
+  exceptions 1
+  link up > issuer 0420 1000 4000
+  ack 00
+  state 1 unwound"
+    ));
+    check(
+        "sale 1 1000 > issuer 0200 1000
+  pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+  link down
+  pass 86400000
+  exceptions 1
+  link up > issuer 0421 1000 4021
+  pass 15000
+  ack 00
+  state 1 unwound
+  answer 00 > issuer 0420 1000 4021
+  exceptions 2
+  link down
+  pass 86400000
+  exceptions 2",
+    );
+}

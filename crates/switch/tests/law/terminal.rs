@@ -578,3 +578,24 @@ fn m8_a_repeat_that_crossed_its_answer_takes_nothing_back() {
     check(&format!("{live}pass 1999\n{undeliverable}evidence 1 handed\npass 5000\nstate 1 awaiting_confirmation"));
     check(&format!("{live}pass 2000\n{undeliverable}evidence 1 not_handed\npass 5000 > issuer 0420 1000 4013"));
 }
+
+#[test]
+fn m8_t8_a_copy_of_the_answer_that_was_handed_counts_whatever_becomes_of_the_newest() {
+    let offered = "sale 1 1000 > issuer 0200 1000\nreport silent\nanswer 00 > terminal 0210 00\nreport silent\n";
+    // The repeat came on the same connection, or on another one while the first write could not be taken back any more.
+    for repeat in ["repeat 1 1000 > terminal 0210 00", "repeat 1 1000 conn 2 > withdraw; terminal 0210 00"] {
+        for (first, then) in [("written", "late undeliverable"), ("late undeliverable", "written")] {
+            check(&format!(
+                "{offered}{repeat}\n{first}\n{then}\nevidence 1 handed\npass 5000\nstate 1 awaiting_confirmation"
+            ));
+        }
+        // It is reported after the newest: the grace has begun, and ends.
+        let both_failed = format!("{offered}{repeat}\nlate undeliverable\nlate undeliverable\nevidence 1 not_handed\n");
+        check(&format!("{both_failed}pass 5000 > issuer 0420 1000 4013"));
+        // What was handed once says nothing of an answer that the terminal asks for long after.
+        check(&format!(
+            "{offered}{repeat}\nwritten\nlate undeliverable\npass 2000\nreport undeliverable\nrepeat 1 1000 > terminal 0210 00
+             evidence 1 not_handed\npass 5000 > issuer 0420 1000 4013"
+        ));
+    }
+}

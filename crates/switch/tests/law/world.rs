@@ -10,7 +10,8 @@
 //! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, oldtime)
 //! complete STAN CODE             0202 (complete-again: 0203)
 //! resolve STAN|unknown|entry HOW [N]   an operator decides (entry: about the oldest on the list)
-//! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, rrn TEXT, on LINK)
+//! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, currency N,
+//!   rrn TEXT, on LINK)
 //! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, stan N)
 //! report FATE               the next write is reported as written (default), notsent, partial, undeliverable, unbuildable or silent
 //! pass MS                   time goes by, timers fire
@@ -355,7 +356,7 @@ impl World {
                 answer.set(de, format!("{number:0>width$}").as_bytes());
             }
         }
-        for (de, option) in [(37, "rrn"), (41, "terminal"), (2, "pan")] {
+        for (de, option) in [(37, "rrn"), (41, "terminal"), (2, "pan"), (49, "currency")] {
             if let Some(text) = words.option(option) {
                 answer.set(de, text.as_bytes());
             }
@@ -386,12 +387,15 @@ impl World {
 
     fn pass(&mut self, ms: u64) {
         let until = self.now.uptime_ms + ms;
+        let mut turns = 0;
         while let Some(at) = self.core().next_timeout().filter(|at| *at <= until) {
             let ahead = at.saturating_sub(self.now.uptime_ms);
             self.now = Now { uptime_ms: self.now.uptime_ms + ahead, wall_ms: self.now.wall_ms + ahead };
             let mut out = Output::default();
             self.core.as_mut().unwrap().expire(self.now, &mut out);
             self.take(out);
+            turns = if ahead == 0 { turns + 1 } else { 0 };
+            assert!(turns < 100, "timers set each other for ever: {}", self.step);
         }
         let ahead = until - self.now.uptime_ms;
         self.now = Now { uptime_ms: until, wall_ms: self.now.wall_ms + ahead };
