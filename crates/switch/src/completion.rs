@@ -11,6 +11,7 @@ use crate::machine::{Output, Switch};
 use crate::message;
 use crate::movement::{ConfirmedBy, Reason, Rule, StateKind};
 use crate::mutant::{Mutant, on};
+use crate::record::Record;
 use crate::request::answered;
 use crate::table::{decide, takes};
 use crate::terminal_reversal::{Differs, Original, Reference};
@@ -21,6 +22,8 @@ enum Decision {
     Confirm,
     /// 00 again.
     Again,
+    /// 00, kept as evidence.
+    Keep,
     /// 00 and an exception: a person has decided without knowing this.
     AfterOperator,
     /// 68 and an exception: the goods may have left.
@@ -36,6 +39,8 @@ struct Row {
     state: &'static [StateKind],
     completed: &'static [bool],
     delivery_doubtful: &'static [bool],
+    /// An approval is held, and no reversal is under way.
+    stands: &'static [bool],
     then: Decision,
 }
 
@@ -44,26 +49,31 @@ use StateKind as S;
 const ANY: &[bool] = &[];
 const LIVE: &[StateKind] = &[S::AwaitingDelivery, S::AwaitingConfirmation];
 
-/// Section 7, C2: a completion × the state that it finds × whether a person has it only because its delivery is doubtful.
+/// Section 7, C2: a completion × the state that it finds × whether a person has it only because its delivery is doubtful ×
+/// whether an approval stands that nothing undoes yet.
 #[rustfmt::skip]
 const COMPLETIONS: &[Row] = &[
-    Row { state: &[S::AwaitingIssuer], completed: &[true], delivery_doubtful: ANY, then: Decision::Unknown },
-    Row { state: &[S::AwaitingIssuer], completed: &[false], delivery_doubtful: ANY, then: Decision::Undo },
-    Row { state: LIVE, completed: &[true], delivery_doubtful: ANY, then: Decision::Confirm },
-    Row { state: LIVE, completed: &[false], delivery_doubtful: ANY, then: Decision::Undo },
-    Row { state: &[S::Confirmed], completed: &[true], delivery_doubtful: ANY, then: Decision::Again },
-    Row { state: &[S::Confirmed], completed: &[false], delivery_doubtful: ANY, then: Decision::Undo },
-    Row { state: &[S::NeedsOperator], completed: &[true], delivery_doubtful: &[true], then: Decision::Confirm },
-    Row { state: &[S::NeedsOperator], completed: &[false], delivery_doubtful: &[true], then: Decision::Undo },
-    Row { state: &[S::NeedsOperator], completed: &[true], delivery_doubtful: &[false], then: Decision::TooLate },
-    Row { state: &[S::NeedsOperator], completed: &[false], delivery_doubtful: &[false], then: Decision::Again },
-    Row { state: &[S::AwaitingReversalAck, S::Unwound, S::Declined], completed: &[true], delivery_doubtful: ANY, then: Decision::TooLate },
-    Row { state: &[S::AwaitingReversalAck, S::Unwound, S::Declined], completed: &[false], delivery_doubtful: ANY, then: Decision::Again },
-    Row { state: &[S::Resolved], completed: ANY, delivery_doubtful: ANY, then: Decision::AfterOperator },
+    Row { state: &[S::AwaitingIssuer], completed: &[true], delivery_doubtful: ANY, stands: ANY, then: Decision::Unknown },
+    Row { state: &[S::AwaitingIssuer], completed: &[false], delivery_doubtful: ANY, stands: ANY, then: Decision::Undo },
+    Row { state: LIVE, completed: &[true], delivery_doubtful: ANY, stands: ANY, then: Decision::Confirm },
+    Row { state: LIVE, completed: &[false], delivery_doubtful: ANY, stands: ANY, then: Decision::Undo },
+    Row { state: &[S::Confirmed], completed: &[true], delivery_doubtful: ANY, stands: ANY, then: Decision::Again },
+    Row { state: &[S::Confirmed], completed: &[false], delivery_doubtful: ANY, stands: ANY, then: Decision::Undo },
+    Row { state: &[S::NeedsOperator], completed: &[true], delivery_doubtful: &[true], stands: ANY, then: Decision::Confirm },
+    Row { state: &[S::NeedsOperator], completed: &[false], delivery_doubtful: &[true], stands: ANY, then: Decision::Undo },
+    Row { state: &[S::NeedsOperator], completed: &[true], delivery_doubtful: &[false], stands: ANY, then: Decision::TooLate },
+    Row { state: &[S::NeedsOperator], completed: &[false], delivery_doubtful: &[false], stands: &[true], then: Decision::Undo },
+    Row { state: &[S::NeedsOperator], completed: &[false], delivery_doubtful: &[false], stands: &[false], then: Decision::Keep },
+    Row { state: &[S::AwaitingReversalAck, S::Unwound, S::Declined], completed: &[true], delivery_doubtful: ANY, stands: ANY, then: Decision::TooLate },
+    Row { state: &[S::AwaitingReversalAck, S::Unwound, S::Declined], completed: &[false], delivery_doubtful: ANY, stands: ANY, then: Decision::Again },
+    Row { state: &[S::Resolved], completed: ANY, delivery_doubtful: ANY, stands: ANY, then: Decision::AfterOperator },
 ];
 
-fn matches(row: &Row, state: StateKind, completed: bool, doubtful: bool) -> bool {
-    takes(row.state, state) && takes(row.completed, completed) && takes(row.delivery_doubtful, doubtful)
+fn matches(row: &Row, state: StateKind, completed: bool, doubtful: bool, stands: bool) -> bool {
+    takes(row.state, state)
+        && takes(row.completed, completed)
+        && takes(row.delivery_doubtful, doubtful)
+        && takes(row.stands, stands)
 }
 
 impl Switch {
@@ -89,8 +99,8 @@ impl Switch {
         let moved = self.config.link(movement.link).codes.money(code) == Money::Moved;
         let completed = moved || on(Mutant::AlwaysCompleted);
         let doubtful = matches!(movement.operator_rule, Some(Rule::K2 | Rule::C3));
-        let state = movement.state;
-        let row = decide(COMPLETIONS, |row| matches(row, state, completed, doubtful));
+        let (state, stands) = (movement.state, movement.approval_held() && !movement.owes());
+        let row = decide(COMPLETIONS, |row| matches(row, state, completed, doubtful, stands));
         let answer = match row.then {
             Decision::Confirm => {
                 self.withdraw(id, out);
@@ -98,6 +108,10 @@ impl Switch {
                 ResponseCode::APPROVED
             }
             Decision::Again => ResponseCode::APPROVED,
+            Decision::Keep => {
+                self.write(now, Record::ReversalSeen { id }, out);
+                ResponseCode::APPROVED
+            }
             Decision::AfterOperator => {
                 self.movement_exception(now, id, Rule::C2, out);
                 ResponseCode::APPROVED
@@ -143,9 +157,9 @@ mod tests {
     fn every_completion_matches_exactly_one_row() {
         for state in StateKind::ALL {
             for completed in [false, true] {
-                for doubtful in [false, true] {
-                    assert_one_row(COMPLETIONS, &(state, completed, doubtful), |row| {
-                        matches(row, state, completed, doubtful)
+                for (doubtful, stands) in [(false, false), (false, true), (true, false), (true, true)] {
+                    assert_one_row(COMPLETIONS, &(state, completed, doubtful, stands), |row| {
+                        matches(row, state, completed, doubtful, stands)
                     });
                 }
             }

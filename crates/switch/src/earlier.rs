@@ -13,9 +13,6 @@ use crate::mutant::{Mutant, on};
 use crate::request::MoneyRequest;
 use crate::state::Sale;
 
-/// How many equal sales are looked at for one that stands: a terminal that sells one thing all day does not slow itself down.
-const EQUAL_SALES_LOOKED_AT: usize = 16;
-
 impl Switch {
     /// What a new transaction says of the terminal's earlier ones. T10: a request of a serial terminal that still awaits the
     /// issuer was abandoned. D5, D6: one that is equal may be this sale, keyed again. C1: an approval of a terminal that
@@ -94,21 +91,9 @@ impl Switch {
         let standing = of_sale
             .filter_map(|(_, id)| self.movement(*id))
             .take_while(recent)
-            .take(EQUAL_SALES_LOOKED_AT)
             .filter(equal)
             .chain(tapped)
-            .find(|movement| match movement.state {
-                // What awaits its issuer may be approved yet: the two would stand, and nobody would know (I9).
-                StateKind::AwaitingIssuer
-                | StateKind::AwaitingDelivery
-                | StateKind::AwaitingConfirmation
-                | StateKind::Confirmed => true,
-                StateKind::AwaitingReversalAck
-                | StateKind::NeedsOperator
-                | StateKind::Declined
-                | StateKind::Unwound
-                | StateKind::Resolved => false,
-            });
+            .find(|movement| movement.may_stand());
         let Some((id, standing)) = standing.map(|movement| (movement.id, movement.key.stan)) else { return Ok(()) };
         if on(Mutant::NoFlag) {
             return Ok(());

@@ -496,7 +496,7 @@ pub struct Movement {
     pub id: MovementId,
     /// DE37 on both legs.
     pub rrn: Rrn,
-    /// The terminal's own DE37, where it sent one that was taken already: it may name the movement by it.
+    /// The terminal's own DE37, where it sent one that says something: it may name the movement by it.
     pub terminal_rrn: Option<Rrn>,
     /// The terminal's key.
     pub key: Key,
@@ -618,6 +618,22 @@ impl Movement {
     /// Two parties may disagree about it right now (section 2).
     pub fn in_doubt(&self) -> bool {
         self.state.in_doubt() || self.owes()
+    }
+
+    /// It stands, or its issuer may approve it yet, and nothing undoes it: beside an equal one, two would stand and nobody
+    /// would know (D6, I9).
+    pub(crate) fn may_stand(&self) -> bool {
+        match self.state {
+            StateKind::AwaitingIssuer
+            | StateKind::AwaitingDelivery
+            | StateKind::AwaitingConfirmation
+            | StateKind::Confirmed => true,
+            StateKind::AwaitingReversalAck
+            | StateKind::NeedsOperator
+            | StateKind::Declined
+            | StateKind::Unwound
+            | StateKind::Resolved => false,
+        }
     }
 
     /// What stands at the issuer if every open promise is kept, in minor units.

@@ -10,8 +10,9 @@ use crate::action::{Action, Pending};
 use crate::ids::{AskId, Lsn, MovementId, Now};
 use crate::input::Case;
 use crate::machine::{Output, Switch};
-use crate::movement::{Movement, Reason, Resolution, Rule, StateKind, Verdict};
+use crate::movement::{Evidence, Movement, Reason, Resolution, Rule, StateKind, Verdict};
 use crate::record::Record;
+use crate::state::Exception;
 use crate::table::{decide, takes};
 
 /// Why an operator's decision is not taken. Nothing was recorded.
@@ -69,6 +70,8 @@ struct Row {
     wish: &'static [Wish],
     exceptions: &'static [bool],
     owes: &'static [bool],
+    /// Approved, and not known whether the terminal got it.
+    unknown: &'static [bool],
     then: Decision,
 }
 
@@ -81,21 +84,27 @@ const ENDED: &[StateKind] = &[S::Declined, S::Unwound, S::Resolved];
 /// Section 2: an operator's wish × the state × whether an exception names the movement.
 #[rustfmt::skip]
 const WISHES: &[Row] = &[
-    Row { state: &[S::AwaitingIssuer], wish: &[], exceptions: ANY, owes: ANY, then: Decision::Refuse(Refusal::StillAwaited) },
-    Row { state: &[S::NeedsOperator, S::AwaitingReversalAck], wish: &[Wish::Close], exceptions: ANY, owes: ANY, then: Decision::Resolve },
-    Row { state: &[S::NeedsOperator], wish: &[Wish::Undo], exceptions: ANY, owes: ANY, then: Decision::Oblige },
-    Row { state: &[S::AwaitingReversalAck], wish: &[Wish::Undo], exceptions: ANY, owes: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
-    Row { state: STANDING, wish: &[Wish::Close], exceptions: ANY, owes: &[true], then: Decision::Resolve },
-    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[true], owes: &[false], then: Decision::CloseExceptions },
-    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[false], owes: &[false], then: Decision::Refuse(Refusal::NothingOpen) },
-    Row { state: STANDING, wish: &[Wish::Undo], exceptions: ANY, owes: ANY, then: Decision::Oblige },
-    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[true], owes: ANY, then: Decision::CloseExceptions },
-    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[false], owes: ANY, then: Decision::Refuse(Refusal::NothingOpen) },
-    Row { state: ENDED, wish: &[Wish::Undo], exceptions: ANY, owes: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
+    Row { state: &[S::AwaitingIssuer], wish: &[], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Refuse(Refusal::StillAwaited) },
+    Row { state: &[S::NeedsOperator, S::AwaitingReversalAck], wish: &[Wish::Close], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Resolve },
+    Row { state: &[S::NeedsOperator], wish: &[Wish::Undo], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Oblige },
+    Row { state: &[S::AwaitingReversalAck], wish: &[Wish::Undo], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
+    Row { state: STANDING, wish: &[Wish::Close], exceptions: ANY, owes: &[true], unknown: ANY, then: Decision::Resolve },
+    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[true], owes: &[false], unknown: &[false], then: Decision::CloseExceptions },
+    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[false], owes: &[false], unknown: &[false], then: Decision::Refuse(Refusal::NothingOpen) },
+    // The list shows it (K2): a person can say what became of it.
+    Row { state: STANDING, wish: &[Wish::Close], exceptions: ANY, owes: &[false], unknown: &[true], then: Decision::Resolve },
+    Row { state: STANDING, wish: &[Wish::Undo], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Oblige },
+    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[true], owes: ANY, unknown: ANY, then: Decision::CloseExceptions },
+    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[false], owes: ANY, unknown: ANY, then: Decision::Refuse(Refusal::NothingOpen) },
+    Row { state: ENDED, wish: &[Wish::Undo], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
 ];
 
-fn matches(row: &Row, state: StateKind, wish: Wish, exceptions: bool, owes: bool) -> bool {
-    takes(row.state, state) && takes(row.wish, wish) && takes(row.exceptions, exceptions) && takes(row.owes, owes)
+fn matches(row: &Row, state: StateKind, wish: Wish, exceptions: bool, owes: bool, unknown: bool) -> bool {
+    takes(row.state, state)
+        && takes(row.wish, wish)
+        && takes(row.exceptions, exceptions)
+        && takes(row.owes, owes)
+        && takes(row.unknown, unknown)
 }
 
 impl Switch {
@@ -125,9 +134,14 @@ impl Switch {
         why: String,
         out: &mut Output,
     ) -> Result<(), Refusal> {
+        let known = self.state.by_rrn.get(&rrn).copied();
+        let named = |exception: &Exception| match known {
+            Some(id) => exception.id == Some(id),
+            None => exception.rrn == Some(rrn),
+        };
         let exceptions: Vec<Lsn> =
-            self.state.exceptions.iter().filter(|(_, exception)| exception.rrn == Some(rrn)).map(|(lsn, _)| *lsn).collect();
-        let Some(movement) = self.state.by_rrn.get(&rrn).and_then(|id| self.movement(*id)) else {
+            self.state.exceptions.iter().filter(|(_, exception)| named(exception)).map(|(lsn, _)| *lsn).collect();
+        let Some(movement) = known.and_then(|id| self.movement(id)) else {
             // Memory has let it go: it ended. What a person still had of it can be closed all the same.
             if exceptions.is_empty() || resolution == Resolution::Undo {
                 return Err(Refusal::UnknownRrn);
@@ -136,13 +150,15 @@ impl Switch {
             return Ok(());
         };
         if let Resolution::AdjustedElsewhere { minor } = resolution
-            && minor > movement.amount().minor()
+            // What was promised and never acknowledged may stand yet.
+            && minor > movement.acknowledged_minor.unwrap_or(movement.amount().minor())
         {
             return Err(Refusal::AboveAmount);
         }
         let (id, state, owes) = (movement.id, movement.state, movement.owes());
+        let unknown = state == StateKind::AwaitingConfirmation && movement.evidence == Evidence::Unknown;
         let wish = if resolution == Resolution::Undo { Wish::Undo } else { Wish::Close };
-        let row = decide(WISHES, |row| matches(row, state, wish, !exceptions.is_empty(), owes));
+        let row = decide(WISHES, |row| matches(row, state, wish, !exceptions.is_empty(), owes, unknown));
         match row.then {
             Decision::Refuse(refusal) => return Err(refusal),
             Decision::Resolve => {
@@ -214,8 +230,10 @@ mod tests {
             for wish in [Wish::Close, Wish::Undo] {
                 for exceptions in [false, true] {
                     for owes in [false, true] {
-                        let what = (state, wish, exceptions, owes);
-                        assert_one_row(WISHES, &what, |row| matches(row, state, wish, exceptions, owes));
+                        for unknown in [false, true] {
+                            let what = (state, wish, exceptions, owes, unknown);
+                            assert_one_row(WISHES, &what, |row| matches(row, state, wish, exceptions, owes, unknown));
+                        }
                     }
                 }
             }

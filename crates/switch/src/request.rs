@@ -383,11 +383,11 @@ impl Switch {
         let config = self.config.clone();
         let id = MovementId(self.state.next_id);
         let message = &arrival.message;
-        let own_rrn = message.get(37).and_then(|text| Rrn::try_from(text).ok());
+        let terminal_rrn = message.get(37).filter(|text| says_something(text)).and_then(|text| Rrn::try_from(text).ok());
         let movement = Movement {
             id,
-            rrn: own_rrn.filter(|rrn| self.is_free(rrn)).unwrap_or_else(|| self.new_rrn(id)),
-            terminal_rrn: own_rrn.filter(|rrn| !self.is_free(rrn)),
+            rrn: self.new_rrn(id),
+            terminal_rrn,
             key: request.key,
             group: arrival.group,
             fingerprint: request.fingerprint,
@@ -467,30 +467,20 @@ impl Switch {
         lsn
     }
 
-    fn is_free(&self, rrn: &Rrn) -> bool {
-        !self.state.by_rrn.contains_key(rrn)
-    }
-
-    /// YDDD, the partition and the movement's number in base 36.
+    /// YDDD, the partition and the movement's number in base 36: never a number that a terminal thought of, of which nobody
+    /// knows whether it was used before (K4, I3).
     fn new_rrn(&self, id: MovementId) -> Rrn {
         const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
         let mut text = [b'0'; 12];
         text[..4].copy_from_slice(&calendar::year_day(self.civil_ms));
         text[4] = DIGITS[usize::from(self.config.partition) % 36];
-        // A terminal may have sent, as its own, the number that is next here. Memory holds fewer RRNs than there are.
-        let mut number = if on(Mutant::ReuseRrn) { id.0 / 2 } else { id.0 };
-        loop {
-            let mut rest = number;
-            for place in text[5..].iter_mut().rev() {
-                *place = DIGITS[(rest % 36) as usize];
-                rest /= 36;
-            }
-            match Rrn::try_from(&text[..]) {
-                Ok(rrn) if self.is_free(&rrn) => return rrn,
-                Ok(_) => number += 1,
-                Err(_) => unreachable!("twelve letters and digits are an RRN"),
-            }
+        let mut rest = if on(Mutant::ReuseRrn) { id.0 / 2 } else { id.0 };
+        for place in text[5..].iter_mut().rev() {
+            *place = DIGITS[(rest % 36) as usize];
+            rest /= 36;
         }
+        let Ok(rrn) = Rrn::try_from(&text[..]) else { unreachable!("twelve letters and digits are an RRN") };
+        rrn
     }
 }
 
@@ -502,6 +492,11 @@ pub(crate) fn is_completion(mti: Mti) -> bool {
 pub(crate) fn answered(now: Now, arrival: &Arrival, code: ResponseCode, rrn: Option<Rrn>) -> Note {
     let after_ms = now.uptime_ms.saturating_sub(arrival.at_ms);
     Note::Answered { mti: arrival.message.mti(), code, rrn, after_ms, issuer_ms: 0 }
+}
+
+/// Terminals fill a field that they have no value for with zeros or blanks.
+pub(crate) fn says_something(text: &[u8]) -> bool {
+    text.iter().any(|byte| !matches!(byte, b'0' | b' '))
 }
 
 /// DE41 + DE42 of a message.

@@ -149,9 +149,11 @@ pub(crate) struct State {
 
     // Derived.
     pub(crate) by_key: BTreeSet<(Key, MovementId)>,
-    /// Sales of one terminal, card and amount, so that equal ones are found (D5, D6).
+    /// What stands or may come to stand, by terminal, card and amount, so that equal sales are found (D6).
     pub(crate) by_sale: BTreeSet<(Sale, MovementId)>,
     pub(crate) by_rrn: BTreeMap<Rrn, MovementId>,
+    /// The newest movement of a terminal's own RRN.
+    pub(crate) by_terminal_rrn: BTreeMap<(TerminalId, Rrn), MovementId>,
     pub(crate) by_link_stan: BTreeMap<(LinkNo, Stan), MovementId>,
     pub(crate) by_reversal_stan: BTreeMap<(IssuerNo, Stan), MovementId>,
     pub(crate) open_of_terminal: BTreeMap<TerminalId, BTreeSet<MovementId>>,
@@ -186,6 +188,7 @@ impl State {
             by_key: BTreeSet::new(),
             by_sale: BTreeSet::new(),
             by_rrn: BTreeMap::new(),
+            by_terminal_rrn: BTreeMap::new(),
             by_link_stan: BTreeMap::new(),
             by_reversal_stan: BTreeMap::new(),
             open_of_terminal: BTreeMap::new(),
@@ -404,9 +407,14 @@ impl State {
     fn insert(&mut self, movement: Movement) {
         let id = movement.id;
         self.by_key.insert((movement.key, id));
-        self.by_sale.insert((Sale::of(&movement), id));
+        if movement.may_stand() {
+            self.by_sale.insert((Sale::of(&movement), id));
+        }
         // A number that was used again names its newest user, in whatever order the two come into memory.
         newest(&mut self.by_rrn, movement.rrn, id);
+        if let Some(rrn) = movement.terminal_rrn {
+            newest(&mut self.by_terminal_rrn, (movement.key.terminal, rrn), id);
+        }
         newest(&mut self.by_link_stan, (movement.link, movement.sent_as.stan), id);
         for stan in reversal_stans(&movement) {
             let place = (movement.link.issuer, stan);
@@ -483,7 +491,12 @@ impl State {
         if movement.state != state {
             movement.since_wall_ms = wall_ms;
         }
-        let after = Place::of(movement);
+        let (after, sale) = (Place::of(movement), (Sale::of(movement), id));
+        if movement.may_stand() {
+            self.by_sale.insert(sale);
+        } else {
+            self.by_sale.remove(&sale);
+        }
         if before != after {
             self.leave(id, before);
             self.enter(id, after);
@@ -517,6 +530,10 @@ impl State {
         self.by_sale.remove(&(Sale::of(&movement), id));
         if self.by_rrn.get(&movement.rrn) == Some(&id) {
             self.by_rrn.remove(&movement.rrn);
+        }
+        let own_rrn = movement.terminal_rrn.map(|rrn| (movement.key.terminal, rrn));
+        if let Some(own) = own_rrn.filter(|own| self.by_terminal_rrn.get(own) == Some(&id)) {
+            self.by_terminal_rrn.remove(&own);
         }
         let link_stan = (movement.link, movement.sent_as.stan);
         if self.by_link_stan.get(&link_stan) == Some(&id) {

@@ -13,7 +13,7 @@ use crate::message;
 use crate::movement::{Class, Movement, Reason, Rule, Scope, StateKind, local_time};
 use crate::mutant::{Mutant, on};
 use crate::record::Record;
-use crate::request::{answered, is_completion, terminal_of};
+use crate::request::{answered, is_completion, says_something, terminal_of};
 use crate::table::{decide, takes};
 
 /// How a reversal differs from the movement that it names.
@@ -108,6 +108,9 @@ pub(crate) struct Reference {
     currency: Option<Currency>,
     /// DE95: what is to remain, in minor units; 0 for a full reversal.
     remains_minor: u64,
+    /// Neither DE90 nor DE61 names the original: its STAN may be the reversal's own.
+    by_own_stan: bool,
+    repeat: bool,
 }
 
 impl Reference {
@@ -123,7 +126,6 @@ impl Reference {
         let named = by_original.and_then(|original| iso8583::Mti::try_from(&original[..4]).ok()).and_then(Class::of);
         let class = named.or(Class::of_any(message.mti()));
         let transmitted: Option<[u8; 10]> = by_original.and_then(|original| original[10..20].try_into().ok());
-        let remains = message.get(95).and_then(|text| core::str::from_utf8(text.get(..12)?).ok()?.parse().ok());
         Some(Reference {
             terminal: terminal_of(message)?,
             stan: Stan::try_from(stan).ok()?,
@@ -134,7 +136,9 @@ impl Reference {
             local_time: local_time(message),
             minor: message.text(4).and_then(|digits| digits.parse().ok()),
             currency: message.get(49).and_then(|digits| Currency::try_from(digits).ok()),
-            remains_minor: remains.unwrap_or(0),
+            remains_minor: remains_minor(message)?,
+            by_own_stan: by_original.is_none() && by_batch.is_none(),
+            repeat: message.mti().is_repeat(),
         })
     }
 
@@ -181,14 +185,26 @@ impl Reference {
             0 => Differs::No,
             remains_minor if Some(remains_minor) == movement.remains_minor => Differs::PartAgain,
             remains_minor if remains_minor < stands_minor => Differs::Part,
+            // A repeat that a later part has overtaken: more than it asks for is undone already.
+            remains_minor if self.repeat && remains_minor < movement.amount().minor() => Differs::PartAgain,
             _ => Differs::Amount,
         }
     }
 }
 
-/// Terminals fill a field that they have no value for with zeros or blanks.
-fn says_something(text: &[u8]) -> bool {
-    text.iter().any(|byte| !matches!(byte, b'0' | b' '))
+/// DE95: what is to remain, in minor units; 0 for a full reversal, which zeros and blanks say too. `None` for what cannot be
+/// read: taken for a full reversal it would undo what the terminal keeps.
+fn remains_minor(message: &Fields) -> Option<u64> {
+    match message.get(95).filter(|text| says_something(text)) {
+        None => Some(0),
+        Some(text) => {
+            let digits = text.get(..12).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+            let minor: u64 = core::str::from_utf8(digits).ok()?.parse().ok()?;
+            // Nothing is to remain, but something of the settlement amount.
+            let settled = text.get(12..).is_some_and(|rest| says_something(&rest[..rest.len().min(12)]));
+            (minor > 0 || !settled).then_some(minor)
+        }
+    }
 }
 
 fn agrees<T: PartialEq>(carried: Option<T>, held: Option<T>) -> bool {
@@ -242,13 +258,19 @@ impl Switch {
         let of_stan = [Class::Authorisation, Class::Financial].into_iter().flat_map(|class| {
             self.of_key(crate::movement::Key { terminal: reference.terminal, stan: reference.stan, class })
         });
-        // RRN and approval code of an answer name their transaction whatever STAN the reversal has.
-        let of_rrn = reference.rrn.and_then(|rrn| self.state.by_rrn.get(&rrn)).and_then(|id| self.movement(*id));
-        let named = of_rrn.filter(|movement| {
-            let own = movement.key.terminal == reference.terminal && movement.key.stan != reference.stan;
-            own && reference.approval.is_some_and(|approval| movement.is_approved_by(approval))
+        let recent = |movement: &Movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < window_ms;
+        let agrees = |movement: &Movement| reference.amount_fits(movement) && card_fits(movement, arrival);
+        let of_stan: Vec<&Movement> = of_stan.collect();
+        // RRN and approval code of an answer name their transaction whatever STAN the reversal has. So does the switch's RRN
+        // alone where the message names no other STAN, and nothing else could be meant by its own.
+        let unclear = !reference.by_own_stan || of_stan.iter().any(|movement| recent(movement) && agrees(movement));
+        let named = self.named_by(reference).filter(|movement| {
+            let approved = reference.approval.is_some_and(|approval| movement.is_approved_by(approval));
+            let by_rrn = reference.rrn == Some(movement.rrn) && !unclear;
+            movement.key.stan != reference.stan && (approved || by_rrn)
         });
         let of_terminal: Vec<&Movement> = of_stan
+            .into_iter()
             .chain(named)
             .filter(|movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < self.config.reversal_lookback_ms)
             .collect();
@@ -259,9 +281,8 @@ impl Switch {
             .filter(|movement| reference.can_mean(movement) || self.said_by_a_repeat(reference, movement))
             .collect();
         candidates.sort_by_key(|movement| core::cmp::Reverse(movement.id));
-        let recent = |movement: &Movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < window_ms;
         let nearby = |movement: &&&Movement| recent(movement) || reference.proves(movement);
-        let fits = |movement: &&&Movement| reference.amount_fits(movement) && card_fits(movement, arrival);
+        let fits = |movement: &&&Movement| agrees(movement);
 
         let fitting: Vec<&&Movement> = candidates.iter().filter(nearby).filter(fits).collect();
         if let Some(newest) = fitting.first() {
@@ -307,6 +328,13 @@ impl Switch {
         if self.movement(id).is_some_and(|movement| movement.operator_rule == Some(Rule::T7)) {
             self.movement_exception(now, id, Rule::T7, out);
         }
+    }
+
+    /// The terminal's movement of the RRN that the reversal carries: the switch's, or else the terminal's own.
+    fn named_by(&self, reference: &Reference) -> Option<&Movement> {
+        let rrn = reference.rrn?;
+        let id = self.state.by_rrn.get(&rrn).or_else(|| self.state.by_terminal_rrn.get(&(reference.terminal, rrn)))?;
+        self.movement(*id).filter(|movement| movement.key.terminal == reference.terminal)
     }
 
     /// A repeat of the movement carried the time that the reversal names: terminals that make DE7 anew.

@@ -418,10 +418,13 @@ impl Switch {
         };
         let link = config.link(number);
         let same = |de: u8, held: &[u8]| message.get(de).is_none_or(|carried| carried == held);
-        let names_it = (!link.echoes_de7 || same(7, &numbers.sent_as.transmitted))
+        let answer = if link.reversal_as_request { b"0410" } else { b"0430" };
+        let names_it = message.mti().as_bytes() == answer
+            && (!link.echoes_de7 || same(7, &numbers.sent_as.transmitted))
             && (!link.echoes_card_and_rrn || (same(37, movement.rrn.as_bytes()) && card_agrees(movement, message)))
             && original_agrees(movement, message)
             && amount_agrees(numbers, message)
+            && same(49, movement.fingerprint.amount.currency().as_bytes())
             && terminal_agrees(movement, message);
         if !names_it {
             return self.unmatched(issuer, message.mti(), out);

@@ -169,6 +169,9 @@ fn t6_answers_to_requests_and_to_reversals_never_stand_for_each_other() {
          ack 00 mti 0210
          state 1 awaiting_reversal_ack
          ack 00 mti 0410
+         ack 00 currency 840
+         state 1 awaiting_reversal_ack
+         ack 00
          state 1 unwound",
     );
 }

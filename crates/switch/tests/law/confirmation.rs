@@ -105,3 +105,32 @@ fn c3_the_deadline_follows_the_groups_policy() {
     at(AtDeadline::Operator, "\nstate 1 needs_operator\noperator 1 C3\nrepeat 1 1000 > terminal 0210 00");
     at(AtDeadline::Reverse, " > issuer 0420 1000 4001\ncause 1 C3");
 }
+
+#[test]
+fn c2_a_completion_that_says_no_undoes_what_a_person_has() {
+    let listed = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 900 > terminal 0410 64
+         state 1 needs_operator
+         ";
+    check(&format!("{listed}complete 1 05 > issuer 0420 1000 4000; terminal 0212 00\ncause 1 C2\nack 00\nstate 1 unwound"));
+    // A reversal is under way: nothing new, and the word is kept.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         ack 25
+         state 1 needs_operator
+         complete 1 05 > terminal 0212 00
+         state 1 needs_operator",
+    );
+    // Nothing that could be undone; a repeat of the sale is not given an answer that its terminal did not complete.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         reverse 1 900 > terminal 0410 64
+         complete 1 05 > terminal 0212 00
+         state 1 needs_operator
+         waits
+         repeat 1 1000 > terminal 0210 68",
+    );
+}

@@ -107,3 +107,33 @@ fn stands_keeps_the_parts_that_were_acknowledged_and_no_other() {
     check(&format!("{first}ack 00\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\n{stands}net 1 700"));
     check(&format!("{first}ack 00\nreverse 1 900 > terminal 0410 64\n{stands}net 1 700"));
 }
+
+#[test]
+fn an_adjustment_is_no_more_than_what_remains() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 keep 700 > issuer 0420 1000 4004; terminal 0410 00
+         ack 00
+         reverse 1 900 > terminal 0410 64
+         resolve 1 adjusted-elsewhere 701 > refused AboveAmount
+         resolve 1 adjusted-elsewhere 700 > resolved
+         net 1 700",
+    );
+}
+
+#[test]
+fn k2_an_approval_that_may_not_have_been_delivered_can_be_closed() {
+    let unknown = "sale 1 1000 > issuer 0200 1000
+         report silent
+         answer 00 > terminal 0210 00
+         crash
+         link up
+         unknown 1
+         ";
+    check(&format!(
+        "{unknown}resolve 1 stands > resolved\nunknown 0\nstate 1 resolved\nnet 1 1000\nresolve 1 stands > refused NothingOpen"
+    ));
+    check(&format!("{unknown}resolve 1 undone-elsewhere > resolved\nunknown 0\nnet 1 0"));
+    check(&format!("{unknown}resolve 1 undo > issuer 0420 1000 4001; resolved\nunknown 0"));
+}

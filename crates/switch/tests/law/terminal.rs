@@ -599,3 +599,66 @@ fn m8_t8_a_copy_of_the_answer_that_was_handed_counts_whatever_becomes_of_the_new
         ));
     }
 }
+
+#[test]
+fn d13_a_remainder_that_cannot_be_read_is_no_full_reversal() {
+    let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    for unreadable in
+        ["+00000000700", "-00000000700", "________0700", "ABCDEFGHIJKL", "00000000070", "000000000000________7___"]
+    {
+        check(&format!(
+            "{live}reverse 1 1000 de95 {unreadable} > terminal 0410 30\nstate 1 awaiting_confirmation\nnet 1 1000"
+        ));
+    }
+    for full in ["000000000000", "____________", "0", "000000000000000000000000000000000000000000"] {
+        check(&format!("{live}reverse 1 1000 de95 {full} > issuer 0420 1000 4000; terminal 0410 00"));
+    }
+    check(&format!("{live}reverse 1 1000 de95 000000000700 > issuer 0420 1000 4004; terminal 0410 00\nnet 1 700"));
+}
+
+#[test]
+fn d10_the_repeat_of_a_part_that_a_later_part_overtook() {
+    let parts = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 keep 700 > issuer 0420 1000 4004; terminal 0410 00
+         ack 00
+         reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00
+         ack 00
+         ";
+    check(&format!("{parts}reverse 1 1000 keep 700 again > terminal 0430 00\nstate 1 awaiting_confirmation\nnet 1 400"));
+    // Not a repeat: nobody knows what the terminal means.
+    check(&format!("{parts}reverse 1 1000 keep 700 > terminal 0410 64\nstate 1 needs_operator"));
+    check(&format!("{parts}reverse 1 1000 keep 1000 again > terminal 0430 64\nstate 1 needs_operator"));
+}
+
+#[test]
+fn d8_the_switchs_rrn_alone_names_its_original() {
+    let rrn = "63261000000";
+    let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    let named = |rest: &str| check(&format!("{live}reverse 1 1000 own ownrrn {rrn}1 {rest}"));
+    named("> issuer 0420 1000 4000; terminal 0410 00\nstate 1 awaiting_reversal_ack");
+    named("card 0 > issuer 0420 1000 4000; terminal 0410 00");
+    named("card 1 > terminal 0410 00\nstate 1 needs_operator");
+    check(&format!("{live}reverse 1 900 own ownrrn {rrn}1 > terminal 0410 64\nstate 1 needs_operator"));
+    // Another terminal's word; another STAN in DE90; a sale that its own STAN may mean.
+    named("term 2 conn 2 > terminal 0410 00\nstate 1 awaiting_confirmation");
+    check(&format!("{live}reverse 77 1000 ownrrn {rrn}1 > terminal 0410 00\nstate 1 awaiting_confirmation"));
+    check(&format!(
+        "{live}sale 999 1000 fresh > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 own ownrrn {rrn}1 > terminal 0410 00
+         state 1 awaiting_confirmation
+         state 999 needs_operator"
+    ));
+}
+
+#[test]
+fn d6_many_equal_sales_that_ended_hide_none_that_stands() {
+    let mut world = World::new(config());
+    world.run("sale 1 1000 fresh > issuer 0200 1000\nanswer 00 > terminal 0210 00");
+    for stan in 2..=20 {
+        world.run_free(&format!("sale {stan} 1000 fresh"));
+        world.run("answer 51 > terminal 0210 51");
+    }
+    world.run("exceptions 19\nsale 21 1000 fresh > issuer 0200 1000\nexceptions 20");
+}

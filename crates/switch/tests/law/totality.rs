@@ -187,6 +187,7 @@ fn c2_every_completion_in_every_state() {
                 (_, "00") if standing => ((Confirmed, before.1), "00", false),
                 (_, _) if standing => (undone, "00", false),
                 (_, "00") => (before, "68", true),
+                ("operator", _) => (undone, "00", false),
                 (_, _) => (before, "00", false),
             };
             for again in ["complete", "complete-again"] {
@@ -208,7 +209,7 @@ fn resolve_every_decision_in_every_state() {
             let what = format!("{what}, resolve {wish}");
             let (before, entries) = (fate(&world), world.core().exceptions().len());
             let standing = matches!(state_of(name), AwaitingDelivery | AwaitingConfirmation | Confirmed);
-            let open = matches!(name, "operator" | "owed" | "part");
+            let open = matches!(name, "operator" | "owed" | "part" | "unknown");
             let (expected, told) = match wish {
                 "adjusted-elsewhere 1001" => (before, "refused AboveAmount"),
                 _ if name == "awaiting_issuer" => (before, "refused StillAwaited"),

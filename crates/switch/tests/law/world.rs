@@ -7,12 +7,12 @@
 //! sale STAN AMOUNT          0200 on the terminal's connection     (auth: 0100, repeat: 0201)
 //!   options: conn N, card N, term N, time HHMMSS or fresh (no times), ownrrn TEXT, de38 TEXT,
 //!   tap N (chip's counter), random N and cryptogram N (with tap), shop N (merchant)
-//! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, oldtime)
+//! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, de95 TEXT, again, oldtime)
 //! complete STAN CODE             0202 (complete-again: 0203)
 //! resolve STAN|unknown|entry HOW [N]   an operator decides (entry: about the oldest on the list)
 //! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, currency N,
 //!   rrn TEXT, on LINK)
-//! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, stan N)
+//! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, currency N, mti N)
 //! report FATE               the next write is reported as written (default), notsent, partial, undeliverable, unbuildable or silent
 //! pass MS                   time goes by, timers fire
 //! written · never-sent · late FATE   the report of the oldest write that was left `silent`
@@ -253,7 +253,7 @@ impl World {
         }
         for (de, option) in [(37, "ownrrn"), (38, "de38")] {
             if let Some(text) = words.option(option) {
-                message.set(de, text.as_bytes());
+                message.set(de, text.replace('_', " ").as_bytes());
             }
         }
         if let Some(tap) = words.option("tap") {
@@ -273,7 +273,7 @@ impl World {
 
     fn reverse(&mut self, words: &Words<'_>) {
         let original: u32 = words.at(1).parse().unwrap();
-        let mut message = Fields::new(Mti::new(b"0400"));
+        let mut message = Fields::new(Mti::new(if words.has("again") { b"0421" } else { b"0400" }));
         message.set(4, format!("{:012}", words.at(2).parse::<u64>().unwrap()).as_bytes());
         if !words.has("nocurrency") {
             message.set(49, b"156");
@@ -301,6 +301,9 @@ impl World {
         }
         if let Some(remains) = words.option("keep") {
             message.set(95, format!("{:0>12}{:030}", remains, 0).as_bytes());
+        }
+        if let Some(text) = words.option("de95") {
+            message.set(95, text.replace('_', " ").as_bytes());
         }
         let card = words.option("card").map(|number| card(number.parse().unwrap()));
         self.terminal_sends(message, words, card);
@@ -377,6 +380,9 @@ impl World {
         ack.set(39, words.at(1).as_bytes());
         if let Some(amount) = words.option("amount") {
             ack.set(4, format!("{amount:0>12}").as_bytes());
+        }
+        if let Some(currency) = words.option("currency") {
+            ack.set(49, currency.as_bytes());
         }
         if let Some(mti) = words.option("mti") {
             ack.set_mti(Mti::try_from(mti.as_bytes()).unwrap());
