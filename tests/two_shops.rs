@@ -2,9 +2,10 @@
 //! are cut at random. No good sale is reversed (M8), and nobody is charged twice for one purchase without a flag (D5, D6).
 //!
 //! A terminal that hears nothing asks again (0201), reverses (0400), or has the card keyed again under a new STAN, as drawn.
-//! The terminals of both shops have the same names, take the same cards and count the same STANs. The seed is printed, and
-//! `SWITCHD_TEST_SEED` sets it; as the rest is real time, a seed gives the same draws, not the same run. Invariant: what
-//! is one purchase is known by the test alone; switch and issuer see requests.
+//! The terminals of both shops have the same names, take the same cards and count the same STANs. The seed is fixed, and
+//! `SWITCHD_TEST_SEED` sets another one; as the rest is real time, a seed gives the same draws, not the same run. That every
+//! rule was needed is asserted of the fixed seed alone. Invariant: what is one purchase is known by the test alone; switch
+//! and issuer see requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -23,8 +24,10 @@ use tokio::task::JoinSet;
 
 use crate::support::daemon::Tx;
 use crate::support::site::{self, PAN, as_switch_movement, initialised, mock_issuer};
-use crate::support::{Options, Site, line, name, seed};
+use crate::support::{Options, Site, line, name, seed_or};
 
+/// The seed, where nobody sets one.
+const SEED: u64 = 20_261_122;
 /// Of each shop.
 const TERMINALS: u16 = 8;
 /// How often somebody buys the same thing twice in a row.
@@ -38,8 +41,8 @@ fn options(reverses_first: bool) -> Options {
         terminals: 2 * TERMINALS,
         response_timeout: 1_000,
         original_horizon: 1_500,
-        // Longer than any copy of a request is on its way.
-        crossing_margin: 500,
+        // Longer than any copy of a request is on its way, on a loaded machine too.
+        crossing_margin: 1_500,
         redeliver_grace: 300,
         reverses_first,
         connections: 2,
@@ -220,7 +223,8 @@ fn counter(site: &Site, number: u16, reverses_first: bool, wire: &FaultyProxy, s
 }
 
 async fn two_shops(reverses_first: bool) {
-    let mut seeded = Seeded::new(seed());
+    let seed = seed_or(SEED);
+    let mut seeded = Seeded::new(seed);
     let (site, issuer_wire) = open(reverses_first, &mut seeded).await;
     let args = ProxyArgs { rules: terminal_leg(), seed: seeded.next_u64(), ..ProxyArgs::new(site.daemon.address()) };
     let wire = FaultyProxy::start(args).await.expect("loopback has free ports");
@@ -240,11 +244,12 @@ async fn two_shops(reverses_first: bool) {
         assert!(counts.cuts > 0 && counts.resets > 0 && counts.halves > 0, "the wires were cut");
     }
     site.nothing_in_doubt().await;
-    judge(&site, &counters, reverses_first).await;
+    judge(&site, &counters, reverses_first, seed == SEED).await;
 }
 
-/// The three ledgers, and then what only the test knows: which requests were one purchase.
-async fn judge(site: &Site, counters: &[Counter], reverses_first: bool) {
+/// The three ledgers, and then what only the test knows: which requests were one purchase. Of `usual` draws it is known which
+/// rules they need.
+async fn judge(site: &Site, counters: &[Counter], reverses_first: bool, usual: bool) {
     let movements = site.daemon.movements().await;
     let books = site.issuer.movements();
     let journals: Vec<_> = counters.iter().map(|counter| counter.client.journal()).collect();
@@ -297,10 +302,13 @@ async fn judge(site: &Site, counters: &[Counter], reverses_first: bool) {
     assert_eq!(purchases, 2 * PAIRS);
     assert_eq!(bought, purchases, "everybody went away with the goods");
     let needed: &[&str] = if reverses_first { &["T2", "D7", "D8"] } else { &["T2", "T10", "D5", "D7", "D8"] };
-    for rule in needed {
-        assert!(by_rule(rule) > 0, "{rule} was never needed: the wires were too good");
+    let never: Vec<_> = needed.iter().filter(|rule| by_rule(rule) == 0).collect();
+    println!("never needed, as the wires were too good: {never:?}");
+    assert!(twice == 0 || !reverses_first, "{twice} purchases were charged twice");
+    if usual {
+        assert!(never.is_empty(), "{never:?} were never needed: the wires were too good");
+        assert_eq!(twice > 0, !reverses_first, "{twice} purchases were charged twice");
     }
-    assert_eq!(twice > 0, !reverses_first, "{twice} purchases were charged twice");
 }
 
 #[tokio::test]

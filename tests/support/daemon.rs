@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -50,7 +52,12 @@ pub(crate) struct Exception {
     pub(crate) terminal: String,
     pub(crate) merchant: String,
     pub(crate) stan: String,
+    pub(crate) later_rrn: Option<String>,
     pub(crate) rrn: Option<String>,
+    pub(crate) movement_stan: Option<String>,
+    pub(crate) amount: Option<u64>,
+    pub(crate) currency: Option<String>,
+    pub(crate) at_ms: u64,
 }
 
 /// What `switchd doubt --json` shows.
@@ -190,6 +197,16 @@ impl Daemon {
         assert_eq!(status.signal(), Some(9), "it must not have ended by itself: {status}");
     }
 
+    /// SIGKILL after so long, by a thread of its own, whatever the test and its runtime are doing then. To be joined before
+    /// [`Daemon::kill`], so that the process id is still this one's.
+    pub(crate) fn kill_after(&self, time: Duration) -> JoinHandle<()> {
+        let pid = self.pid();
+        std::thread::spawn(move || {
+            std::thread::sleep(time);
+            kill_process(pid, Signal::KILL).expect("the daemon is ours");
+        })
+    }
+
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
@@ -197,9 +214,12 @@ impl Daemon {
 
     /// Any signal.
     pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the daemon is ours");
+    }
+
+    fn pid(&self) -> Pid {
         let id = i32::try_from(self.child.id()).expect("a process id fits");
-        let pid = Pid::from_raw(id).expect("a process id is above 0");
-        kill_process(pid, signal).expect("the daemon is ours");
+        Pid::from_raw(id).expect("a process id is above 0")
     }
 
     /// Waits until it ends by itself.

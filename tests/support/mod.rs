@@ -14,6 +14,6 @@ pub(crate) use daemon::Daemon;
 pub(crate) use host::Host;
 pub(crate) use issuer::IssuerProcess;
 pub(crate) use line::{code, echo, field, name, repeat_of, reversal_of, sale};
-pub(crate) use random::seed;
+pub(crate) use random::{seed, seed_or};
 pub(crate) use site::{Options, Site, card};
 pub(crate) use wait::{PATIENCE, until, within};

@@ -163,9 +163,47 @@ fn print_exceptions(exceptions: &[ExceptionJson]) {
     }
     println!("for a person: {}", exceptions.len());
     for e in exceptions {
-        let rrn = e.rrn.as_deref().unwrap_or("");
-        println!("  {:<10}  {:<8}  {}/{}  STAN {}  {rrn}", e.entry, e.rule, e.terminal, e.merchant, e.stan);
+        println!("  {}", exception_line(e));
     }
+}
+
+/// One line: name, rule, when, whose, how much, and which messages; of two sales the later first.
+fn exception_line(e: &ExceptionJson) -> String {
+    let amount = match (e.amount, &e.currency) {
+        (Some(minor), Some(currency)) => format!("{minor} {currency}"),
+        (_, _) => String::from("-"),
+    };
+    let (terminal, at) = (format!("{}/{}", e.terminal, e.merchant), utc(e.at_ms));
+    let message = |stan: &str, rrn: Option<&str>| match rrn {
+        Some(rrn) => format!("STAN {stan} RRN {rrn}"),
+        None => format!("STAN {stan}"),
+    };
+    let rrn = e.rrn.as_deref();
+    let messages = match (&e.later_rrn, e.movement_stan.as_deref()) {
+        (None, None) => message(&e.stan, rrn),
+        (None, Some(stan)) if stan == e.stan => message(stan, rrn),
+        (later, stan) => {
+            let movement = stan.map_or_else(|| format!("RRN {}", rrn.unwrap_or("-")), |stan| message(stan, rrn));
+            format!("{} after {movement}", message(&e.stan, later.as_deref()))
+        }
+    };
+    format!("{:<10}  {:<4}  {at}  {terminal:<24}  {amount:>16}  {messages}", e.entry, e.rule)
+}
+
+/// A moment in UTC, to the second.
+fn utc(ms: u64) -> String {
+    let (days, seconds) = (ms / 86_400_000, ms / 1_000 % 86_400);
+    // Days since 0000-03-01, so that a leap day is the last of its year; eras of 400 years.
+    let since = days + 719_468;
+    let (era, of_era) = (since / 146_097, since % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 fn print_movement(m: &MovementJson) {
@@ -236,4 +274,53 @@ fn request(socket: &Path, path: &str, post: Option<&str>) -> anyhow::Result<(Str
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP; next: check --socket")?;
     let status = head.split(' ').nth(1).unwrap_or("");
     Ok((status.to_owned(), body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_shown_in_utc() {
+        let check = |ms, expected: &str| assert_eq!(utc(ms), expected);
+        check(0, "1970-01-01T00:00:00Z");
+        check(951_782_399_999, "2000-02-28T23:59:59Z");
+        check(951_782_400_000, "2000-02-29T00:00:00Z");
+        check(951_868_800_000, "2000-03-01T00:00:00Z");
+        check(1_709_251_199_999, "2024-02-29T23:59:59Z");
+        check(1_798_761_599_000, "2026-12-31T23:59:59Z");
+        check(4_107_542_400_000, "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn an_entry_is_one_line_with_when_how_much_and_which() {
+        let d6 = ExceptionJson {
+            entry: "entry-41".to_owned(),
+            rule: "D6".to_owned(),
+            terminal: "TERM0001".to_owned(),
+            merchant: "MERCHANT0000001".to_owned(),
+            stan: "000002".to_owned(),
+            later_rrn: Some("632610000002".to_owned()),
+            rrn: Some("632610000001".to_owned()),
+            movement_stan: Some("000001".to_owned()),
+            amount: Some(1250),
+            currency: Some("978".to_owned()),
+            at_ms: 0,
+        };
+        let check = |e: ExceptionJson, amount: &str, messages: &str| {
+            let expected =
+                format!("entry-41    D6    1970-01-01T00:00:00Z  TERM0001/MERCHANT0000001  {amount:>16}  {messages}");
+            assert_eq!(exception_line(&e), expected);
+        };
+        let known = "STAN 000002 RRN 632610000002 after STAN 000001 RRN 632610000001";
+        check(d6.clone(), "1250 978", known);
+        let forgotten = ExceptionJson { movement_stan: None, amount: None, currency: None, ..d6.clone() };
+        check(forgotten, "-", "STAN 000002 RRN 632610000002 after RRN 632610000001");
+        let refused = ExceptionJson { later_rrn: None, ..d6.clone() };
+        check(refused.clone(), "1250 978", "STAN 000002 after STAN 000001 RRN 632610000001");
+        check(ExceptionJson { stan: "000001".to_owned(), ..refused }, "1250 978", "STAN 000001 RRN 632610000001");
+        let of_nothing =
+            ExceptionJson { later_rrn: None, rrn: None, movement_stan: None, amount: None, currency: None, ..d6 };
+        check(of_nothing, "-", "STAN 000002");
+    }
 }

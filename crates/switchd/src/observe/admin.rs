@@ -63,7 +63,7 @@ impl Question {
 
 fn doubt(view: &Switch) -> DoubtJson {
     let movements: Vec<MovementJson> = view.doubt().map(json::movement).collect();
-    let exceptions = view.exceptions().map(|(number, entry)| json::exception(number, entry)).collect();
+    let exceptions = json::exceptions(view);
     let unknown_deliveries = view.unknown_deliveries().map(json::movement).collect();
     DoubtJson { in_doubt: movements.len(), movements, unknown_deliveries, exceptions }
 }

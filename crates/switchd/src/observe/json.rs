@@ -1,7 +1,10 @@
 //! Movements and exceptions as the admin socket shows them. No field holds more of a card than its masked number.
 
+use std::collections::BTreeMap;
+
+use iso8583::{Rrn, Stan, TerminalId};
 use serde::{Deserialize, Serialize};
-use switch::{Exception, Lsn, Movement, Resolution, Verdict};
+use switch::{Exception, Lsn, Movement, Resolution, Rule, Switch, Verdict};
 
 use super::resolve::entry_name;
 
@@ -95,10 +98,18 @@ pub(crate) struct ExceptionJson {
     pub(crate) terminal: String,
     /// DE42.
     pub(crate) merchant: String,
-    /// DE11 of the terminal.
+    /// DE11 of the terminal's message that made it.
     pub(crate) stan: String,
+    /// RRN of the sale that this message was, where it is another than the movement: of the later of two (D6).
+    pub(crate) later_rrn: Option<String>,
     /// The movement's RRN, where there is a movement.
     pub(crate) rrn: Option<String>,
+    /// DE11 of the terminal in the movement, while memory holds it.
+    pub(crate) movement_stan: Option<String>,
+    /// Amount asked for by the movement, minor units, while memory holds it.
+    pub(crate) amount: Option<u64>,
+    /// DE49 of the movement.
+    pub(crate) currency: Option<String>,
     /// When it was made, milliseconds since 1970.
     pub(crate) at_ms: u64,
 }
@@ -163,12 +174,49 @@ fn verdict(v: &Verdict) -> VerdictJson {
     VerdictJson { resolution, amount, who: v.who.clone(), why: v.why.clone(), at_ms: v.wall_ms }
 }
 
-/// An entry as it is shown.
-pub(crate) fn exception(number: Lsn, e: &Exception) -> ExceptionJson {
-    let (terminal, merchant) = parts(&e.terminal);
-    let (rule, stan) = (e.rule.name().to_owned(), e.stan.to_string());
-    let rrn = e.rrn.map(|rrn| rrn.to_string());
-    ExceptionJson { entry: entry_name(number), rule, terminal, merchant, stan, rrn, at_ms: e.wall_ms }
+/// All entries as they are shown, with what memory holds of the movements that they name.
+pub(crate) fn exceptions(view: &Switch) -> Vec<ExceptionJson> {
+    let later = later_sales(view);
+    let shown = |(number, e): (Lsn, &Exception)| {
+        let (terminal, merchant) = parts(&e.terminal);
+        let movement = e.id.and_then(|id| view.movement_by_id(id));
+        ExceptionJson {
+            entry: entry_name(number),
+            rule: e.rule.name().to_owned(),
+            terminal,
+            merchant,
+            stan: e.stan.to_string(),
+            later_rrn: later.get(&number).map(|rrn| rrn.to_string()),
+            rrn: e.rrn.map(|rrn| rrn.to_string()),
+            movement_stan: movement.map(|movement| movement.key.stan.to_string()),
+            amount: movement.map(|movement| movement.fingerprint.amount.minor()),
+            currency: movement.map(|movement| movement.fingerprint.amount.currency().to_string()),
+            at_ms: e.wall_ms,
+        }
+    };
+    view.exceptions().map(shown).collect()
+}
+
+/// For each entry of D6 the sale that went on beside the movement which the entry names: it began in the turn of the entry.
+fn later_sales(view: &Switch) -> BTreeMap<Lsn, Rrn> {
+    let of_d6 = view.exceptions().filter(|(_, e)| e.rule == Rule::D6);
+    let mut wanted: BTreeMap<(TerminalId, Stan), Vec<(Lsn, &Exception)>> = BTreeMap::new();
+    for (number, e) in of_d6 {
+        wanted.entry((e.terminal, e.stan)).or_default().push((number, e));
+    }
+    let mut found = BTreeMap::new();
+    if wanted.is_empty() {
+        return found;
+    }
+    // Oldest first: of those that came later the first is meant, as a STAN comes again one day.
+    for m in view.movements() {
+        for (number, e) in wanted.get(&(m.key.terminal, m.key.stan)).into_iter().flatten() {
+            if e.id.is_some_and(|earlier| m.id > earlier) && m.begun_wall_ms >= e.wall_ms {
+                found.entry(*number).or_insert(m.rrn);
+            }
+        }
+    }
+    found
 }
 
 /// DE41 and DE42 without padding.
