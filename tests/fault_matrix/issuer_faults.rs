@@ -59,35 +59,42 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Every fault strikes a sale and a reversal in some row; those that take an issuer for themselves are in [`super::others`].
+/// Every fault strikes a sale and a reversal, on either side of the ledger where it has sides, in some row or in one of
+/// [`super::others`]. What a late fault is late of, and which code an answer has, are the rows' choice.
 fn assert_no_fault_is_left_out(cases: &[Case]) {
-    const KINDS: usize = 16;
     let kind = |fault: &Fault| match fault {
-        Fault::Ignore => Some(0),
-        Fault::Silence(side) => Some(1 + usize::from(*side == AFTER)),
-        Fault::Cut(_) => Some(3),
-        Fault::DelayMs(_) => Some(4),
-        Fault::LateMs(_) => Some(5),
-        Fault::Late { .. } => Some(6),
-        Fault::Answer(_) => Some(7),
-        Fault::AnswerMoved(_) => Some(8),
-        Fault::PartialPercent(_) => Some(9),
-        Fault::Double { .. } => Some(10),
-        Fault::Wrong(_) => Some(11),
-        Fault::Garbage(_) => Some(12),
-        Fault::Half(_) => Some(13),
-        Fault::HalfAndSilence(_) => Some(14),
-        Fault::ImpossibleLength(_) => Some(15),
-        Fault::OtherConnection | Fault::CutOthers | Fault::Down { .. } => None,
+        Fault::Ignore => "ignore".to_owned(),
+        Fault::Silence(side) => format!("silence {side:?}"),
+        Fault::Cut(side) => format!("cut {side:?}"),
+        Fault::DelayMs(_) => "delay".to_owned(),
+        Fault::LateMs(_) => "late answer".to_owned(),
+        Fault::Late { .. } => "late".to_owned(),
+        Fault::Answer(_) => "answer".to_owned(),
+        Fault::AnswerMoved(_) => "answer, moved".to_owned(),
+        Fault::PartialPercent(_) => "partial".to_owned(),
+        Fault::Double { approval, .. } => format!("double {approval:?}"),
+        Fault::Wrong(what) => format!("wrong {what:?}"),
+        Fault::Garbage(side) => format!("garbage {side:?}"),
+        Fault::Half(side) => format!("half {side:?}"),
+        Fault::HalfAndSilence(side) => format!("half and silence {side:?}"),
+        Fault::ImpossibleLength(side) => format!("impossible length {side:?}"),
+        Fault::OtherConnection => "other connection".to_owned(),
+        Fault::CutOthers => "cut others".to_owned(),
+        Fault::Down { side, .. } => format!("down {side:?}"),
     };
+    let plain =
+        ["ignore", "delay", "late answer", "late", "answer", "answer, moved", "partial", "other connection", "cut others"];
+    let sided = ["silence", "cut", "garbage", "half", "half and silence", "impossible length", "down"];
+    let doubles = [Approval::Same, Approval::Other, Approval::SecondDebit].map(|approval| format!("double {approval:?}"));
+    let wrong = [Wrong::Stan, Wrong::Rrn, Wrong::Card, Wrong::Terminal, Wrong::More, Wrong::Less, Wrong::Currency]
+        .map(|what| format!("wrong {what:?}"));
+    let sided = sided.iter().flat_map(|name| [BEFORE, AFTER].map(|side| format!("{name} {side:?}")));
+    let all: BTreeSet<String> = plain.map(str::to_owned).into_iter().chain(sided).chain(doubles).chain(wrong).collect();
+    let of_rows = cases.iter().flat_map(|case| &case.faults).map(|(class, fault, _)| (*class, fault.clone()));
+    let strikes: Vec<_> = of_rows.chain(super::others::strikes()).collect();
     for class in [MtiClass::Request, MtiClass::Reversal] {
-        let struck: BTreeSet<usize> = cases
-            .iter()
-            .flat_map(|case| &case.faults)
-            .filter(|(of, ..)| *of == class)
-            .filter_map(|(_, fault, _)| kind(fault))
-            .collect();
-        assert_eq!(struck, (0..KINDS).collect(), "the faults that strike a {class:?}");
+        let struck: BTreeSet<String> = strikes.iter().filter(|(of, _)| *of == class).map(|(_, fault)| kind(fault)).collect();
+        assert_eq!(struck, all, "the faults that strike a {class:?}");
     }
 }
 
@@ -165,6 +172,7 @@ fn answers_that_say_something_else() -> Vec<Case> {
         sale(Fault::Wrong(Wrong::Rrn), "68", unwound("T4")),
         sale(Fault::Wrong(Wrong::Card), "68", unwound("T4")),
         sale(Fault::Wrong(Wrong::More), "68", unwound("T4")),
+        sale(Fault::Wrong(Wrong::Currency), "68", unwound("T4")),
         // The issuer's books say more than its answer: it refuses the reversal of what it said, for ever (R4).
         sale(Fault::Wrong(Wrong::Less), "51", end("awaiting_reversal_ack", Some("T9"), AMOUNT as i64)),
     ]
@@ -206,6 +214,7 @@ fn reversals() -> Vec<Case> {
         Fault::Wrong(Wrong::Terminal),
         Fault::Wrong(Wrong::More),
         Fault::Wrong(Wrong::Less),
+        Fault::Wrong(Wrong::Currency),
     ];
     struck.into_iter().map(|fault| reversal(fault, 1, unwound("D8"))).collect()
 }

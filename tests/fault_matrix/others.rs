@@ -15,7 +15,21 @@ use crate::support::{IssuerProcess, until};
 /// Terminals of each scene.
 const EACH: u16 = 4;
 /// Terminals of all scenes.
-pub(super) const TERMINALS: u16 = 6 * EACH;
+pub(super) const TERMINALS: u16 = 8 * EACH;
+/// How long an issuer is down.
+const DOWN_MS: u64 = 1_500;
+const CLASSES: [MtiClass; 2] = [MtiClass::Request, MtiClass::Reversal];
+const SIDES: [Side; 2] = [Side::BeforeLedger, Side::AfterLedger];
+
+const fn down(side: Side) -> Fault {
+    Fault::Down { side, for_ms: DOWN_MS }
+}
+
+/// The faults of the scenes' issuers that no row has, each with what it strikes.
+pub(super) fn strikes() -> impl Iterator<Item = (MtiClass, Fault)> {
+    let faults = || [Fault::OtherConnection, Fault::CutOthers].into_iter().chain(SIDES.map(down));
+    CLASSES.into_iter().flat_map(move |class| faults().map(move |fault| (class, fault)))
+}
 
 /// An issuer of the daemon with a process behind it that no other scene has.
 struct Scene {
@@ -30,7 +44,9 @@ pub(super) struct Others {
     two_links: Scene,
     wires: [FaultyProxy; 2],
     cut_others: Scene,
+    cut_by_reversal: Scene,
     down: Scene,
+    down_at_reversal: Scene,
     elsewhere: Scene,
     hangs: Scene,
     dies: Scene,
@@ -53,36 +69,48 @@ pub(super) async fn place(plan: &mut Plan, first: u16) -> Others {
     let addresses = [wires[0].address(), wires[1].address()];
     let two_links = scene(plan, behind_wires, &addresses, 1);
     let mut alone = Vec::new();
-    for (name, connections) in [("cut-others", 2), ("elsewhere", 2), ("down", 1), ("hangs", 1), ("dies", 1)] {
+    for (name, connections) in [
+        ("cut-others", 2),
+        ("cut-by-reversal", 2),
+        ("elsewhere", 2),
+        ("down", 1),
+        ("down-at-reversal", 1),
+        ("hangs", 1),
+        ("dies", 1),
+    ] {
         let process = process(plan, name).await;
         let links = [process.address()];
         alone.push(scene(plan, process, &links, connections));
     }
-    let Ok([cut_others, elsewhere, down, hangs, dies]) = <[Scene; 5]>::try_from(alone) else {
-        unreachable!("five were made")
+    let Ok([cut_others, cut_by_reversal, elsewhere, down, down_at_reversal, hangs, dies]) = <[Scene; 7]>::try_from(alone)
+    else {
+        unreachable!("seven were made")
     };
-    Others { two_links, wires, cut_others, elsewhere, down, hangs, dies }
+    Others { two_links, wires, cut_others, cut_by_reversal, elsewhere, down, down_at_reversal, hangs, dies }
 }
 
 impl Others {
     /// Plays all scenes at once; what their terminals believe at the end.
     pub(super) async fn play(&mut self, stage: &Stage) -> Vec<TerminalJournal> {
-        let Others { two_links, wires, cut_others, elsewhere, down, hangs, dies } = self;
-        let (a, b, c, d, e, f) = tokio::join!(
+        let Others { two_links, wires, cut_others, cut_by_reversal, elsewhere, down, down_at_reversal, hangs, dies } = self;
+        let (a, b, c, d, e, f, g, h) = tokio::join!(
             one_of_two_links_dies(stage, two_links, &wires[0]),
             one_connection_outlives_the_others(stage, cut_others),
             an_answer_comes_on_another_connection(stage, elsewhere),
             the_issuer_is_down_for_a_while(stage, down),
             the_issuer_hangs_for_a_while(stage, hangs),
             the_issuer_dies_and_starts_anew(stage, dies),
+            the_answer_to_a_reversal_closes_the_other_connection(stage, cut_by_reversal),
+            the_issuer_goes_down_at_a_reversal(stage, down_at_reversal),
         );
-        [a, b, c, d, e, f].concat()
+        [a, b, c, d, e, f, g, h].concat()
     }
 
     /// What the books of their issuers hold.
     pub(super) async fn books(&self) -> Vec<MovementLine> {
-        let Others { two_links, wires: _, cut_others, elsewhere, down, hangs, dies } = self;
-        let scenes = [two_links, cut_others, elsewhere, down, hangs, dies];
+        let Others { two_links, wires: _, cut_others, cut_by_reversal, elsewhere, down, down_at_reversal, hangs, dies } =
+            self;
+        let scenes = [two_links, cut_others, cut_by_reversal, elsewhere, down, down_at_reversal, hangs, dies];
         books(&scenes.map(|scene| &scene.process)).await
     }
 }
@@ -208,9 +236,35 @@ async fn one_connection_outlives_the_others(stage: &Stage, scene: &Scene) -> Vec
     settled(stage, scene, told, "T2").await
 }
 
+/// The same at the acknowledgement of a reversal, which counts.
+async fn the_answer_to_a_reversal_closes_the_other_connection(stage: &Stage, scene: &Scene) -> Vec<TerminalJournal> {
+    let mut rules = scene.thinks(0..2, 1_500);
+    rules.push(scene.strikes(2, MtiClass::Reversal, Fault::CutOthers));
+    scene.process.set_faults(&rules).await;
+    let both_are_up = async || (scene.process.report().await.counts.network >= 2).then_some(());
+    until("both connections are signed on", both_are_up).await;
+    let mut reverses = scene.terminal(stage, 2).await;
+    let receipt = reverses.sale(&scene.card(2), AMOUNT).await.expect("the daemon is there");
+    assert_eq!(receipt.code(), "00");
+    let waiting = terminals(stage, scene, 2).await;
+    let strikes = async {
+        scene.struck(2).await;
+        assert!(reverses.reverse(None, 0, None).await.expect("the daemon is there").is_approved());
+    };
+    let (told, ()) = tokio::join!(sell(scene, waiting), strikes);
+    let failed = told.iter().filter(|(_, code)| code == "68").count();
+    assert_eq!(failed, 1, "one of the two that waited was on the other connection");
+    scene.reaches(stage, 2, "unwound", Some("D8")).await;
+    assert_eq!(scene.process.report().await.counts.faults, 3);
+    sells_on(&mut reverses, &scene.card(2)).await;
+    let mut journals = settled(stage, scene, told, "T2").await;
+    journals.push(reverses.journal());
+    journals
+}
+
 /// T2: a link is one STAN space; answers to a sale and to a reversal count on whichever connection they come.
 async fn an_answer_comes_on_another_connection(stage: &Stage, scene: &Scene) -> Vec<TerminalJournal> {
-    let rules = [MtiClass::Request, MtiClass::Reversal].map(|class| scene.strikes(0, class, Fault::OtherConnection));
+    let rules = CLASSES.map(|class| scene.strikes(0, class, Fault::OtherConnection));
     scene.process.set_faults(&rules).await;
     let both_are_up = async || (scene.process.report().await.counts.network >= 2).then_some(());
     until("both connections are signed on", both_are_up).await;
@@ -228,9 +282,8 @@ async fn an_answer_comes_on_another_connection(stage: &Stage, scene: &Scene) -> 
 /// T2, M7: what was in flight is unwound, whether it was booked or not; what is asked meanwhile is refused.
 async fn the_issuer_is_down_for_a_while(stage: &Stage, scene: &Scene) -> Vec<TerminalJournal> {
     let mut journals = Vec::new();
-    for (at, side) in [(0, Side::BeforeLedger), (2, Side::AfterLedger)] {
-        let down = Fault::Down { side, for_ms: 1_500 };
-        scene.process.set_faults(&[scene.strikes(at, MtiClass::Request, down)]).await;
+    for (at, side) in (0..).step_by(2).zip(SIDES) {
+        scene.process.set_faults(&[scene.strikes(at, MtiClass::Request, down(side))]).await;
         let mut in_flight = scene.terminal(stage, at).await;
         let receipt = in_flight.sale(&scene.card(at), AMOUNT).await.expect("the daemon is there");
         assert_eq!(receipt.code(), "68", "{side:?}");
@@ -243,6 +296,24 @@ async fn the_issuer_is_down_for_a_while(stage: &Stage, scene: &Scene) -> Vec<Ter
         }
         scene.reaches(stage, at, "unwound", Some("T2")).await;
     }
+    journals
+}
+
+/// R4, R6: the reversal is sent again when the issuer is back, whether it was booked or not; its terminal has its 00 at once.
+async fn the_issuer_goes_down_at_a_reversal(stage: &Stage, scene: &Scene) -> Vec<TerminalJournal> {
+    let mut journals = Vec::new();
+    for ((at, side), struck) in (0..).zip(SIDES).zip(1..) {
+        scene.process.set_faults(&[scene.strikes(at, MtiClass::Reversal, down(side))]).await;
+        let mut terminal = scene.terminal(stage, at).await;
+        let receipt = terminal.sale(&scene.card(at), AMOUNT).await.expect("the daemon is there");
+        assert_eq!(receipt.code(), "00", "{side:?}");
+        assert!(terminal.reverse(None, 0, None).await.expect("the daemon is there").is_approved());
+        scene.struck(struck).await;
+        scene.reaches(stage, at, "unwound", Some("D8")).await;
+        sells_on(&mut terminal, &scene.card(at)).await;
+        journals.push(terminal.journal());
+    }
+    assert_eq!(scene.process.report().await.counts.reversed_again, 1, "the one that was booked came again");
     journals
 }
 

@@ -1,5 +1,6 @@
 //! Each fault of the wire, on the terminal's leg and on the issuer's: before the answer, in the middle of it, after it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use counterparts::faults::{Fault, MtiClass};
@@ -84,7 +85,7 @@ pub(super) fn cases() -> Vec<Case> {
     let terminal = |moment, faults: &[WireFault], told, end| rows(Leg::Terminal, moment, faults, told, end);
     let issuer = |moment, faults: &[WireFault], told, end| rows(Leg::Issuer, moment, faults, told, end);
     let broken = [Cut, Reset, HALF];
-    [
+    let cases = [
         // D11: what comes after its reversal is not executed.
         terminal(Moment::Request, &[Cut, Reset, HALF, LONG_FOR_A_TERMINAL, Stall], "--", NEVER_ARRIVED),
         terminal(Moment::Request, &[SHORT], "00", STANDS),
@@ -109,7 +110,36 @@ pub(super) fn cases() -> Vec<Case> {
         issuer(Moment::Reversal, &[Cut, Reset, HALF, SHORT, LONG_FOR_THE_SWITCH, Stall], "00", unwound("D8")),
         issuer(Moment::ReversalAnswer, &[Cut, Reset, HALF, SHORT, LONG_FOR_THE_SWITCH, Stall], "00", unwound("D8")),
     ]
-    .concat()
+    .concat();
+    assert_nothing_is_left_out(&cases);
+    cases
+}
+
+/// Every fault strikes at every moment on either leg.
+fn assert_nothing_is_left_out(cases: &[Case]) {
+    const MESSAGES: [Moment; 4] = [Moment::Request, Moment::Answer, Moment::Reversal, Moment::ReversalAnswer];
+    let kind = |fault: WireFault| match fault {
+        Cut => "cut",
+        Reset => "reset",
+        WireFault::Halve(_) => "half",
+        SHORT => "short delay",
+        WireFault::DelayMs(_) => "long delay",
+        Stall => "stall",
+    };
+    let struck: Vec<Wire> = cases.iter().filter_map(|case| case.wire).collect();
+    for leg in [Leg::Terminal, Leg::Issuer] {
+        let at = |moment: Moment| -> BTreeSet<&str> {
+            struck.iter().filter(|wire| wire.leg == leg && wire.moment == moment).map(|wire| kind(wire.fault)).collect()
+        };
+        for moment in MESSAGES {
+            let all = BTreeSet::from(["cut", "reset", "half", "short delay", "long delay", "stall"]);
+            assert_eq!(at(moment), all, "{leg:?} leg, {moment:?}");
+        }
+        // Without a message there is no half of one, and nothing to delay.
+        assert_eq!(at(Moment::Waiting), BTreeSet::from(["cut", "reset", "stall"]), "{leg:?} leg");
+        // A wire that stalls after the answer is one that stalls before the next request.
+        assert_eq!(at(Moment::After), BTreeSet::from(["cut", "reset"]), "{leg:?} leg");
+    }
 }
 
 /// The exchange with the fault in it; the code that the terminal is told.

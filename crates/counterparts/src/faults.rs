@@ -200,6 +200,8 @@ pub enum Wrong {
     More,
     /// DE4: one minor unit less.
     Less,
+    /// DE49.
+    Currency,
 }
 
 fn percent<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
@@ -340,6 +342,7 @@ mod tests {
             (r#"{"wrong":"terminal"}"#, Fault::Wrong(Wrong::Terminal)),
             (r#"{"wrong":"more"}"#, Fault::Wrong(Wrong::More)),
             (r#"{"wrong":"less"}"#, Fault::Wrong(Wrong::Less)),
+            (r#"{"wrong":"currency"}"#, Fault::Wrong(Wrong::Currency)),
             (r#"{"garbage":"before_ledger"}"#, Fault::Garbage(Side::BeforeLedger)),
             (r#"{"half":"after_ledger"}"#, Fault::Half(Side::AfterLedger)),
             (r#"{"half_and_silence":"after_ledger"}"#, Fault::HalfAndSilence(Side::AfterLedger)),

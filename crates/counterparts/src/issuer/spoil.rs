@@ -27,6 +27,7 @@ pub(super) fn wrong(mut answer: Fields, what: Wrong) -> Fields {
         Wrong::Terminal => turn_last(&mut answer, 41),
         Wrong::More => amount(&mut answer, |minor| (minor + 1).min(AMOUNT_MAX)),
         Wrong::Less => amount(&mut answer, |minor| minor.saturating_sub(1)),
+        Wrong::Currency => turn_last(&mut answer, 49),
     }
     answer
 }

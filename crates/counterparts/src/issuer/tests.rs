@@ -475,6 +475,7 @@ fn a_wrong_answer_differs_in_one_data_element() {
     check_wrong(Wrong::Terminal, 41, "TERM0002");
     check_wrong(Wrong::More, 4, "000000001251");
     check_wrong(Wrong::Less, 4, "000000001249");
+    check_wrong(Wrong::Currency, 49, "979");
     let mut issuer = struck(Fault::Wrong(Wrong::Card));
     issuer.change(Settings { echoes_card: false, ..settings() });
     assert!(!send(&mut issuer, &request("0200", 1)).has(2), "what is not echoed stays absent");

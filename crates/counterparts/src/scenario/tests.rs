@@ -74,7 +74,8 @@ fn the_examples_say_what_their_names_say() {
     check_example("refuses-reversals", &[answer("96"), answer("25"), answer("94"), answer("00")]);
     check_example("forgets-early-reversals", &[Fault::DelayMs(20_000)]);
     check_example("nobody-knows", &[moved("96"), answer("96"), moved("68")]);
-    let wrong = [Wrong::Stan, Wrong::Rrn, Wrong::Card, Wrong::Terminal, Wrong::More, Wrong::Less].map(Fault::Wrong);
+    let wrong = [Wrong::Stan, Wrong::Rrn, Wrong::Card, Wrong::Terminal, Wrong::More, Wrong::Less, Wrong::Currency];
+    let wrong = wrong.map(Fault::Wrong);
     let broken = [Fault::Garbage(Side::AfterLedger), Fault::Half(Side::AfterLedger)];
     check_example("wrong-answers", &[wrong.as_slice(), &broken].concat());
     let cuts = [Fault::Cut(Side::BeforeLedger), Fault::Cut(Side::AfterLedger), Fault::Half(Side::AfterLedger)];
