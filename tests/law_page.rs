@@ -1,7 +1,10 @@
-//! docs/MONEY-RULES.md against the sources: every rule is there, and behind each stand tests that exist.
+//! docs/MONEY-RULES.md against the sources: every rule is there, behind each stand tests that exist, and each test of the law
+//! stands behind its rules.
 //!
 //! The page has a paragraph a rule. It begins with the rule's number in bold, and its last lines begin with `Held by:` and
-//! name tests as `crate::file::test` (`e2e` is this folder). A name counts only with `#[test]` or `#[tokio::test]` above it.
+//! name tests as `crate::file::test` (`e2e` is this folder, the file of a `mod.rs` is its folder). A name counts only with
+//! `#[test]` or `#[tokio::test]` above it. A test of `switch` or of this folder says by the beginning of its name which rules
+//! it holds: `d1_t8_…` holds D1 and T8.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -37,7 +40,8 @@ fn take_folder(folder: &Path, of: &str, tests: &mut BTreeSet<String>) {
             take_folder(&path, of, tests);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            let file = path.file_stem().expect("a source has a name").to_string_lossy();
+            let named = if path.ends_with("mod.rs") { folder } else { path.as_path() };
+            let file = named.file_stem().expect("a source has a name").to_string_lossy();
             tests.extend(tests_in(&text).map(|test| format!("{of}::{file}::{test}")));
         }
     }
@@ -67,6 +71,26 @@ fn rules_of(page: &str) -> Vec<(&str, Vec<&str>)> {
         .collect()
 }
 
+/// Whether a word of the page's code spans has the form of a test's name. `crate` is no crate: so the page explains the form.
+fn is_test_name(word: &str) -> bool {
+    let parts: Vec<&str> = word.split("::").collect();
+    let plain = |part: &&str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    parts.len() == 3 && parts[0] != "crate" && parts.iter().all(plain)
+}
+
+/// The numbers of all rules.
+fn rules() -> impl Iterator<Item = String> {
+    RULES.iter().flat_map(|(letter, first, last)| (*first..=*last).map(move |n| format!("{letter}{n}")))
+}
+
+/// The rules that a test says it holds, by the beginning of its name.
+fn rules_of_test(test: &str) -> Vec<String> {
+    let all: BTreeSet<String> = rules().collect();
+    let name = test.rsplit("::").next().unwrap_or_default();
+    let words = name.split('_').filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
+    words.map(str::to_ascii_uppercase).take_while(|word| all.contains(word)).collect()
+}
+
 /// What is wrong with a page, a sentence each.
 fn faults(page: &str, tests: &BTreeSet<String>) -> Vec<String> {
     let mut faults = Vec::new();
@@ -80,7 +104,19 @@ fn faults(page: &str, tests: &BTreeSet<String>) -> Vec<String> {
             faults.push(format!("{rule} names {test}, which is no test of the sources"));
         }
     }
-    for rule in RULES.iter().flat_map(|(letter, first, last)| (*first..=*last).map(move |n| format!("{letter}{n}"))) {
+    let behind: BTreeSet<(&str, &str)> =
+        rules_of(page).into_iter().flat_map(|(rule, tests)| tests.into_iter().map(move |test| (rule, test))).collect();
+    let of_the_law = tests.iter().filter(|test| test.starts_with("switch::") || test.starts_with("e2e::"));
+    for test in of_the_law {
+        let forgotten = rules_of_test(test).into_iter().filter(|rule| !behind.contains(&(rule.as_str(), test.as_str())));
+        faults.extend(forgotten.map(|rule| format!("{rule} forgets {test}")));
+    }
+    let held_by: BTreeSet<&str> = behind.into_iter().map(|(_, test)| test).collect();
+    let elsewhere = page.split('`').skip(1).step_by(2).filter(|word| is_test_name(word) && !held_by.contains(word));
+    faults.extend(
+        elsewhere.filter(|word| !tests.contains(*word)).map(|word| format!("the text names {word}, which is no test")),
+    );
+    for rule in rules() {
         match told.remove(rule.as_str()) {
             Some(1) => {}
             Some(times) => faults.push(format!("{rule} is told {times} times")),
@@ -102,10 +138,12 @@ fn every_rule_is_on_the_page_with_tests_that_exist() {
 #[test]
 fn a_spoiled_page_is_told() {
     let tests = BTreeSet::from(["switch::speak::a".to_owned(), "e2e::crash::b".to_owned()]);
-    let numbers = RULES.iter().flat_map(|(letter, first, last)| (*first..=*last).map(move |n| format!("{letter}{n}")));
     let whole: Vec<String> =
-        numbers.map(|rule| format!("**{rule}** says so.\nHeld by: `switch::speak::a`,\n`e2e::crash::b`")).collect();
-    let check = |page: &[String], expected: &[&str]| assert_eq!(faults(&page.join("\n\n"), &tests), expected);
+        rules().map(|rule| format!("**{rule}** says so.\nHeld by: `switch::speak::a`,\n`e2e::crash::b`")).collect();
+    let check_with = |tests: &BTreeSet<String>, page: &[String], expected: &[&str]| {
+        assert_eq!(faults(&page.join("\n\n"), tests), expected);
+    };
+    let check = |page: &[String], expected: &[&str]| check_with(&tests, page, expected);
     check(&whole, &[]);
 
     let spoiled = |at: usize, paragraph: &str| {
@@ -126,6 +164,21 @@ fn a_spoiled_page_is_told() {
     );
     check(&spoiled(1, &whole[0]), &["M1 is told 2 times", "M2 is missing"]);
     check(&spoiled(0, &whole[0].replace("M1", "M9")), &["M1 is missing", "M9 is no rule of the list"]);
+    // Anywhere else on the page.
+    let text = |name: &str| spoiled(0, &format!("See `{name}`.\n\n{}", whole[0]));
+    check(&text("e2e::crash::c"), &["the text names e2e::crash::c, which is no test"]);
+    for fits in ["e2e::crash::b", "crate::file::test", "Held by:", "crates/switch"] {
+        check(&text(fits), &[]);
+    }
+    // A test that says which rules it holds stands behind all of them.
+    let more = |name: &str| tests.iter().cloned().chain([name.to_owned()]).collect::<BTreeSet<_>>();
+    let test = "switch::speak::m1_m2_says_so";
+    check_with(&more(test), &whole, &["M1 forgets switch::speak::m1_m2_says_so", "M2 forgets switch::speak::m1_m2_says_so"]);
+    let named = whole[0].replace("switch::speak::a", test);
+    check_with(&more(test), &spoiled(0, &named), &["M2 forgets switch::speak::m1_m2_says_so"]);
+    for of_no_rule in ["partition::speak::m1_says_so", "switch::speak::says_m1", "switch::speak::m9_says_so"] {
+        check_with(&more(of_no_rule), &whole, &[]);
+    }
 }
 
 #[test]
