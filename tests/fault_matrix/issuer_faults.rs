@@ -10,6 +10,8 @@ use super::{Asks, Case, DECLINED, End, STANDS, UNWOUND_TWICE, end, for_a_person,
 
 /// In time.
 const SOON_MS: u64 = 400;
+/// When the reversal of what came late is acknowledged, on a loaded machine too.
+const AFTERWARDS_MS: u64 = 2_000;
 /// After the timeout, before the horizon.
 const LATE_MS: u64 = RESPONSE_TIMEOUT_MS + 700;
 /// After the horizon and what follows it.
@@ -144,9 +146,9 @@ fn approvals_of_less_or_twice() -> Vec<Case> {
         sale(late(LATE_MS, double(Approval::Same, 0)), "68", unwound("T1")),
         // The second comes while the first is undone, or once it is: the issuer may hold it for good, and a person hears of it.
         sale(late(LATE_MS, double(Approval::Other, 0)), "68", two_approvals(0)),
-        sale(late(LATE_MS, double(Approval::Other, SOON_MS)), "68", UNWOUND_TWICE),
+        sale(late(LATE_MS, double(Approval::Other, AFTERWARDS_MS)), "68", UNWOUND_TWICE),
         sale(late(LATE_MS, double(Approval::SecondDebit, 0)), "68", two_approvals(ONCE)),
-        sale(late(LATE_MS, double(Approval::SecondDebit, SOON_MS)), "68", End { at_issuer: ONCE, ..UNWOUND_TWICE }),
+        sale(late(LATE_MS, double(Approval::SecondDebit, AFTERWARDS_MS)), "68", End { at_issuer: ONCE, ..UNWOUND_TWICE }),
         sale(LESS, "51", unwound("T9")),
         sale(late(SOON_MS, LESS), "51", unwound("T9")),
         sale(late(LATE_MS, LESS), "68", unwound("T1")),
