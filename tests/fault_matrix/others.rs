@@ -241,8 +241,15 @@ async fn the_answer_to_a_reversal_closes_the_other_connection(stage: &Stage, sce
     let mut rules = scene.thinks(0..2, 1_500);
     rules.push(scene.strikes(2, MtiClass::Reversal, Fault::CutOthers));
     scene.process.set_faults(&rules).await;
-    let both_are_up = async || (scene.process.report().await.counts.network >= 2).then_some(());
-    until("both connections are signed on", both_are_up).await;
+    // The switch's word, not the issuer's: only what is ready carries a request.
+    let of_link = format!("link=\"{}.1\"", scene.issuer);
+    let both_are_ready = async || {
+        let text = stage.site.daemon.metrics().await;
+        let ready =
+            |line: &str| line.starts_with("switchd_link_connections{") && line.contains("\"true\"") && line.ends_with(" 2");
+        text.lines().any(|line| ready(line) && line.contains(&of_link)).then_some(())
+    };
+    until("both connections are ready", both_are_ready).await;
     let mut reverses = scene.terminal(stage, 2).await;
     let receipt = reverses.sale(&scene.card(2), AMOUNT).await.expect("the daemon is there");
     assert_eq!(receipt.code(), "00");
