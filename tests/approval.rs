@@ -35,7 +35,7 @@ async fn a_sale_is_approved_and_confirmed_by_a_later_sale() {
 
 #[tokio::test]
 async fn inside_the_crossing_margin_nothing_is_confirmed() {
-    let site = Site::open(Options { crossing_margin: 600_000, ..Options::default() }).await;
+    let site = Site::open(Options { crossing_margin: 300_000, ..Options::default() }).await;
     let mut line = site.line(1).await;
     let first = sale(1, 1, PAN, 1250);
     line.ask(&first).await;

@@ -12,7 +12,7 @@ use tracing::level_filters::LevelFilter;
 use super::limits::{Limits, as_usize};
 use super::read::Section;
 use super::registry::Registry;
-use super::units::show_size;
+use super::units::{show_duration, show_size};
 use super::{GroupSettings, JournalSettings, LinkSettings, LinkTls, Listen, Log, Settings, Tcp};
 
 const SECOND: u64 = 1_000;
@@ -30,6 +30,7 @@ pub(super) fn read(root: &Section<'_, '_>) -> (Settings, PathBuf) {
     let mut core = switch::Config::default();
     partition(root, &mut core);
     let groups = groups(root, &mut core);
+    lookback(root, &core);
     issuers(root, &mut core);
     let links = links(root, &mut core);
     routes(root, &mut core);
@@ -136,6 +137,16 @@ fn partition(root: &Section<'_, '_>, core: &mut switch::Config) {
     });
 }
 
+/// A reversal must find what a repeat would still find (section 6).
+fn lookback(root: &Section<'_, '_>, core: &switch::Config) {
+    let back_ms = core.reversal_lookback_ms;
+    for (number, group) in core.groups.iter().filter(|(_, group)| group.repeat_window_ms > back_ms) {
+        let (back, window) = (show_duration(back_ms), show_duration(group.repeat_window_ms));
+        let text = format!("({back}) must not be shorter than repeat_window ({window}) of group {}", number.0);
+        root.section("partition").wrong_here("reversal_lookback", &text);
+    }
+}
+
 fn groups(root: &Section<'_, '_>, core: &mut switch::Config) -> BTreeMap<GroupNo, GroupSettings> {
     let mut groups = BTreeMap::new();
     for s in root.sections("group") {
@@ -153,6 +164,22 @@ fn groups(root: &Section<'_, '_>, core: &mut switch::Config) -> BTreeMap<GroupNo
 
 /// What the core needs to know about a group.
 fn group_rules(s: &Section<'_, '_>) -> switch::Group {
+    let group = read_group_rules(s);
+    let margin_ms = group.crossing_margin_ms;
+    if margin_ms >= group.repeat_window_ms {
+        let (margin, window) = (show_duration(margin_ms), show_duration(group.repeat_window_ms));
+        s.wrong_here("crossing_margin", &format!("({margin}) must be shorter than repeat_window ({window}) (T8)"));
+    }
+    if group.confirm_within_ms.is_some() && group.at_deadline == AtDeadline::Reverse {
+        s.wrong_here(
+            "at_deadline",
+            "is \"reverse\" beside confirm_within, which reverses sooner: only one of them can hold",
+        );
+    }
+    group
+}
+
+fn read_group_rules(s: &Section<'_, '_>) -> switch::Group {
     let d = switch::Group::default();
     let (least, most) = (10, 7 * DAY);
     let at_deadline =
@@ -237,6 +264,12 @@ fn link_rules(s: &Section<'_, '_>) -> switch::Link {
     }
 }
 
+/// Approvals on every link: 00, the partial one, the one of a VIP.
+const ALWAYS_MOVED: [&[u8; 2]; 3] = [b"00", b"10", b"11"];
+
+/// In an answer to a reversal: done, done before, unreadable.
+const NEVER_NO_ORIGINAL: [&[u8; 2]; 3] = [b"00", b"94", b"30"];
+
 /// The usual code table with what this link reads differently.
 fn codes(s: &Section<'_, '_>) -> CodeTable {
     let mut table = CodeTable::default();
@@ -247,11 +280,17 @@ fn codes(s: &Section<'_, '_>) -> CodeTable {
             if let Some(other) = seen.insert(code, key) {
                 s.wrong_here(key, &format!("holds {code}, which {other} holds too"));
             }
+            if money != Money::Moved && ALWAYS_MOVED.contains(&code.as_bytes()) {
+                s.wrong_here(key, &format!("holds {code}, an approval: what the issuer moved would be forgotten"));
+            }
             table.set(code, money);
         }
     }
     if s.has("codes_no_original") {
         table.no_original = code_list(s, "codes_no_original");
+        for code in table.no_original.iter().filter(|code| NEVER_NO_ORIGINAL.contains(&code.as_bytes())) {
+            s.wrong_here("codes_no_original", &format!("holds {code}, which R2 or R4 reads differently"));
+        }
     }
     table
 }

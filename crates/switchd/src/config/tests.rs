@@ -218,8 +218,8 @@ fn relations_are_checked() {
     );
     check(
         "#codes_moved = []\n#codes_not_moved = []",
-        "codes_moved = [\"00\"]\ncodes_not_moved = [\"00\"]",
-        &["codes_not_moved holds 00, which codes_moved holds too"],
+        "codes_moved = [\"05\"]\ncodes_not_moved = [\"05\"]",
+        &["codes_not_moved holds 05, which codes_moved holds too"],
     );
 }
 
@@ -240,4 +240,35 @@ fn all_errors_come_at_once_in_the_order_of_the_file() {
 fn what_is_not_toml_is_named_with_its_line() {
     let problems = Fixture::new().read("[journal\ndir = 1").unwrap_err().0;
     assert_eq!(problems[0].line, Some(1), "{problems:?}");
+}
+
+#[test]
+fn settings_that_lose_money_are_refused() {
+    for key in ["codes_not_moved", "codes_unknown"] {
+        for code in ["00", "10", "11"] {
+            let sentence = format!("[[link]] {key} holds {code}, an approval");
+            check("#codes_moved = []", &format!("{key} = [\"{code}\"]"), &[&sentence]);
+        }
+    }
+    for code in ["00", "94", "30"] {
+        let sentence = format!("[[link]] codes_no_original holds {code}, which R2 or R4 reads differently");
+        check("#codes_moved = []", &format!("codes_no_original = [\"{code}\", \"25\"]"), &[&sentence]);
+    }
+    check(
+        "#crossing_margin = \"2s\"",
+        "crossing_margin = \"10min\"",
+        &["[[group]] crossing_margin (10min) must be shorter than repeat_window (10min)"],
+    );
+    check(
+        "#at_deadline = \"confirm\"",
+        "at_deadline = \"reverse\"\nconfirm_within = \"9s\"",
+        &["[[group]] at_deadline is \"reverse\" beside confirm_within"],
+    );
+    check(
+        "#repeat_window = \"10min\"",
+        "repeat_window = \"6d\"",
+        &["[partition] reversal_lookback (5d) must not be shorter than repeat_window (6d) of group 1"],
+    );
+    // Without serial C1 never speaks: no contradiction.
+    assert!(Fixture::new().read(&with("#serial = true", "serial = false\nreverses_first = true")).is_ok());
 }
