@@ -72,7 +72,7 @@ pub struct Match {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<String>,
     /// The probability (0 to 1) of acting on a message that otherwise matches.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "probability")]
     pub rate: Option<f64>,
 }
 
@@ -84,6 +84,14 @@ fn suffix<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<St
         return Err(serde::de::Error::custom("card_suffix is 1 to 4 digits"));
     }
     Ok(text)
+}
+
+fn probability<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let rate = Option::<f64>::deserialize(deserializer)?;
+    if rate.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
+        return Err(serde::de::Error::custom("rate is 0 to 1"));
+    }
+    Ok(rate)
 }
 
 /// The kind of a message, by its MTI.

@@ -89,3 +89,17 @@ fn the_examples_say_what_their_names_say() {
     check_example("outage", &[Fault::Down { side: Side::AfterLedger, for_ms: 3000 }, Fault::CutOthers]);
     assert_eq!(std::fs::read_dir(examples()).unwrap().count(), 14, "each example is checked");
 }
+
+#[test]
+fn a_rate_is_a_probability() {
+    let with = |rate: &str| {
+        let json = format!(r#"{{"version": 1, "name": "n", "rules": [{{"match": {{"rate": {rate}}}, "do": "ignore"}}]}}"#);
+        json.parse::<Scenario>()
+    };
+    for rate in ["0", "0.5", "1.0"] {
+        assert!(with(rate).is_ok(), "{rate}");
+    }
+    for rate in ["-0.1", "1.5", "50"] {
+        assert!(with(rate).unwrap_err().to_string().contains("rate is 0 to 1"), "{rate}");
+    }
+}
