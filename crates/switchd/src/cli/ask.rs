@@ -149,12 +149,21 @@ fn print_movements(movements: &[MovementJson]) {
         "RRN", "terminal", "STAN", "state", "amount", "", "net", "card"
     );
     for m in movements {
-        let (card, cause) = (m.card.as_deref().unwrap_or(""), m.cause.as_deref().unwrap_or(""));
+        let (card, cause) = (m.card.as_deref().unwrap_or(""), said(m));
         println!(
             "{:<12}  {:<8}  {:<6}  {:<21}  {:>12} {:<3}  {:>12}  {card:<19}  {cause}",
             m.rrn, m.terminal, m.stan, m.state, m.amount, m.currency, m.net
         );
     }
+}
+
+/// The cause, and what speaks for or against it.
+fn said(m: &MovementJson) -> String {
+    let second = m.second_approval.as_ref().map(|code| format!("second approval {code} (T7)"));
+    let reversal = m.reversal_seen.then(|| "its terminal reversed it (D10)".to_owned());
+    let contested = m.contested.then(|| "its key was used again (D4)".to_owned());
+    let all: Vec<String> = [m.cause.clone(), second, reversal, contested].into_iter().flatten().collect();
+    all.join("; ")
 }
 
 fn print_exceptions(exceptions: &[ExceptionJson]) {
@@ -221,6 +230,12 @@ fn print_movement(m: &MovementJson) {
     println!("answer     {}, approval {}, evidence {}", or_none(&m.code), or_none(&m.approval), m.evidence);
     if let Some(second) = &m.second_approval {
         println!("second     approval {second} of the same request (T7)");
+    }
+    if m.reversal_seen {
+        println!("reversed   by its terminal's word (D10)");
+    }
+    if m.contested {
+        println!("contested  its key was used for something else within the window (D4)");
     }
     println!("link       {}, STAN {}", m.link, m.link_stan);
     if let Some(obligation) = &m.obligation {

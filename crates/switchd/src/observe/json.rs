@@ -49,6 +49,10 @@ pub(crate) struct MovementJson {
     pub(crate) approval: Option<String>,
     /// DE38 of a second approval of the same request (T7).
     pub(crate) second_approval: Option<String>,
+    /// The terminal sent a reversal for it, or a completion that says no (D10): evidence where nothing followed from it.
+    pub(crate) reversal_seen: bool,
+    /// Its key was used for something else within the window (D4).
+    pub(crate) contested: bool,
     /// The promise to reverse, while there is one.
     pub(crate) obligation: Option<ObligationJson>,
     /// What an operator decided.
@@ -153,6 +157,8 @@ pub(crate) fn movement(m: &Movement) -> MovementJson {
         code: m.answer.as_ref().map(|answer| answer.code.to_string()),
         approval: m.answer.as_ref().and_then(|answer| answer.approval).map(|code| ascii(&code)),
         second_approval: m.second_approval.map(|code| ascii(&code)),
+        reversal_seen: m.reversal_seen,
+        contested: m.contested,
         obligation: m.obligation.as_ref().filter(|obligation| !obligation.ended).map(|obligation| ObligationJson {
             rule: obligation.rule.name().to_owned(),
             reason: ascii(obligation.reason.digits()),
