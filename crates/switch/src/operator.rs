@@ -28,6 +28,8 @@ pub enum Refusal {
     StillAwaited,
     /// There is nothing at the issuer that could be undone, or a reversal is on its way.
     NothingToUndo,
+    /// An entry says nothing of what stands, so nothing else can be said of it.
+    EntryMovesNothing,
     /// An adjustment above what was approved.
     AboveAmount,
 }
@@ -40,6 +42,9 @@ impl core::fmt::Display for Refusal {
             Refusal::NothingOpen => "nothing is open for this RRN; next: `switchd tx RRN` shows how it ended",
             Refusal::StillAwaited => "its issuer's answer is still awaited; next: wait for its timeout",
             Refusal::NothingToUndo => "there is nothing to undo, or its reversal is on its way; next: `switchd tx RRN`",
+            Refusal::EntryMovesNothing => {
+                "an entry is closed with `stands` and changes no amount; next: name the movement by its RRN"
+            }
             Refusal::AboveAmount => "the adjusted amount is above the approved one; next: check the amount",
         })
     }
@@ -49,9 +54,13 @@ impl core::error::Error for Refusal {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
-    Close,
+    Stands,
+    /// Undone or adjusted elsewhere: what stands is another amount than the journal says.
+    Otherwise,
     Undo,
 }
+
+const CLOSE: &[Wish] = &[Wish::Stands, Wish::Otherwise];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
@@ -85,17 +94,22 @@ const ENDED: &[StateKind] = &[S::Declined, S::Unwound, S::Resolved];
 #[rustfmt::skip]
 const WISHES: &[Row] = &[
     Row { state: &[S::AwaitingIssuer], wish: &[], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Refuse(Refusal::StillAwaited) },
-    Row { state: &[S::NeedsOperator, S::AwaitingReversalAck], wish: &[Wish::Close], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Resolve },
+    Row { state: &[S::NeedsOperator, S::AwaitingReversalAck], wish: CLOSE, exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Resolve },
     Row { state: &[S::NeedsOperator], wish: &[Wish::Undo], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Oblige },
     Row { state: &[S::AwaitingReversalAck], wish: &[Wish::Undo], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
-    Row { state: STANDING, wish: &[Wish::Close], exceptions: ANY, owes: &[true], unknown: ANY, then: Decision::Resolve },
-    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[true], owes: &[false], unknown: &[false], then: Decision::CloseExceptions },
-    Row { state: STANDING, wish: &[Wish::Close], exceptions: &[false], owes: &[false], unknown: &[false], then: Decision::Refuse(Refusal::NothingOpen) },
+    Row { state: STANDING, wish: CLOSE, exceptions: ANY, owes: &[true], unknown: ANY, then: Decision::Resolve },
     // The list shows it (K2): a person can say what became of it.
-    Row { state: STANDING, wish: &[Wish::Close], exceptions: ANY, owes: &[false], unknown: &[true], then: Decision::Resolve },
-    Row { state: STANDING, wish: &[Wish::Undo], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Oblige },
-    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[true], owes: ANY, unknown: ANY, then: Decision::CloseExceptions },
-    Row { state: ENDED, wish: &[Wish::Close], exceptions: &[false], owes: ANY, unknown: ANY, then: Decision::Refuse(Refusal::NothingOpen) },
+    Row { state: STANDING, wish: CLOSE, exceptions: ANY, owes: &[false], unknown: &[true], then: Decision::Resolve },
+    Row { state: STANDING, wish: &[Wish::Stands], exceptions: &[true], owes: &[false], unknown: &[false], then: Decision::CloseExceptions },
+    Row { state: STANDING, wish: &[Wish::Otherwise], exceptions: &[true], owes: &[false], unknown: &[false], then: Decision::Resolve },
+    Row { state: STANDING, wish: &[Wish::Undo], exceptions: &[true], owes: ANY, unknown: ANY, then: Decision::Oblige },
+    Row { state: STANDING, wish: &[Wish::Undo], exceptions: &[false], owes: &[true], unknown: ANY, then: Decision::Oblige },
+    Row { state: STANDING, wish: &[Wish::Undo], exceptions: &[false], owes: &[false], unknown: &[true], then: Decision::Oblige },
+    // An order to undo what nobody doubts would make doubt.
+    Row { state: STANDING, wish: &[], exceptions: &[false], owes: &[false], unknown: &[false], then: Decision::Refuse(Refusal::NothingOpen) },
+    Row { state: ENDED, wish: &[Wish::Stands], exceptions: &[true], owes: ANY, unknown: ANY, then: Decision::CloseExceptions },
+    Row { state: ENDED, wish: &[Wish::Otherwise], exceptions: &[true], owes: ANY, unknown: ANY, then: Decision::Resolve },
+    Row { state: ENDED, wish: CLOSE, exceptions: &[false], owes: ANY, unknown: ANY, then: Decision::Refuse(Refusal::NothingOpen) },
     Row { state: ENDED, wish: &[Wish::Undo], exceptions: ANY, owes: ANY, unknown: ANY, then: Decision::Refuse(Refusal::NothingToUndo) },
 ];
 
@@ -157,7 +171,11 @@ impl Switch {
         }
         let (id, state, owes) = (movement.id, movement.state, movement.owes());
         let unknown = state == StateKind::AwaitingConfirmation && movement.evidence == Evidence::Unknown;
-        let wish = if resolution == Resolution::Undo { Wish::Undo } else { Wish::Close };
+        let wish = match resolution {
+            Resolution::Stands => Wish::Stands,
+            Resolution::UndoneElsewhere | Resolution::AdjustedElsewhere { .. } => Wish::Otherwise,
+            Resolution::Undo => Wish::Undo,
+        };
         let row = decide(WISHES, |row| matches(row, state, wish, !exceptions.is_empty(), owes, unknown));
         match row.then {
             Decision::Refuse(refusal) => return Err(refusal),
@@ -191,7 +209,8 @@ impl Switch {
         match resolution {
             _ if !self.state.exceptions.contains_key(&entry) => Err(Refusal::UnknownEntry),
             Resolution::Undo => Err(Refusal::NothingToUndo),
-            Resolution::Stands | Resolution::UndoneElsewhere | Resolution::AdjustedElsewhere { .. } => {
+            Resolution::UndoneElsewhere | Resolution::AdjustedElsewhere { .. } => Err(Refusal::EntryMovesNothing),
+            Resolution::Stands => {
                 self.close_exceptions(now, vec![entry], &who, &why, out);
                 Ok(())
             }
@@ -227,7 +246,7 @@ mod tests {
     #[test]
     fn every_wish_matches_exactly_one_row() {
         for state in StateKind::ALL {
-            for wish in [Wish::Close, Wish::Undo] {
+            for wish in [Wish::Stands, Wish::Otherwise, Wish::Undo] {
                 for exceptions in [false, true] {
                     for owes in [false, true] {
                         for unknown in [false, true] {

@@ -49,6 +49,35 @@ fn an_operator_decides_what_no_rule_can() {
     );
 }
 
+/// A flagged sale stands, and the person says otherwise: the journal's amount is what the person said.
+#[test]
+fn a_flagged_sale_that_was_undone_or_adjusted_elsewhere_stands_no_more() {
+    for (standing, state) in [("", "awaiting_confirmation"), ("pass 3000\n", "confirmed")] {
+        let flagged = format!(
+            "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n{standing}sale 2 1000 fresh > issuer 0200 1000
+             answer 00 > terminal 0210 00\nstate 1 {state}\nexceptions 1\n"
+        );
+        check(&format!("{flagged}resolve 1 undone-elsewhere > resolved\nstate 1 resolved\nnet 1 0\nexceptions 0\ndoubt 0"));
+        check(&format!("{flagged}resolve 1 adjusted-elsewhere 400 > resolved\nnet 1 400\nexceptions 0\ncrash\nnet 1 400"));
+        check(&format!("{flagged}resolve 1 stands > resolved\nstate 1 {state}\nnet 1 1000\nexceptions 0"));
+        check(&format!("{flagged}resolve 1 undo > issuer 0420 1000 4001; resolved\nexceptions 0\nack 00\nnet 1 0"));
+        check(&format!("{flagged}resolve 2 undo > refused NothingOpen\nresolve 2 undone-elsewhere > refused NothingOpen"));
+    }
+    // A decision that turned out to be wrong is made anew where an entry says so.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 900 > terminal 0410 64
+         resolve 1 stands > resolved
+         resolve 1 undone-elsewhere > refused NothingOpen
+         reverse 1 1000 > terminal 0410 00
+         exceptions 1
+         resolve 1 undone-elsewhere > resolved
+         net 1 0
+         exceptions 0",
+    );
+}
+
 #[test]
 fn an_entry_is_closed_by_its_own_name() {
     // It names no movement: nothing but its record can be pointed at.
@@ -69,7 +98,10 @@ fn an_entry_is_closed_by_its_own_name() {
          sale 1 2000 > terminal 0210 94
          sale 2 1000 fresh > issuer 0200 1000
          exceptions 2
-         resolve entry undone-elsewhere > resolved
+         resolve entry undone-elsewhere > refused EntryMovesNothing
+         resolve entry adjusted-elsewhere 400 > refused EntryMovesNothing
+         exceptions 2
+         resolve entry stands > resolved
          exceptions 1
          state 1 awaiting_confirmation",
     );

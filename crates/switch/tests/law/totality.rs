@@ -213,9 +213,12 @@ fn resolve_every_decision_in_every_state() {
             let (expected, told) = match wish {
                 "adjusted-elsewhere 1001" => (before, "refused AboveAmount"),
                 _ if name == "awaiting_issuer" => (before, "refused StillAwaited"),
+                "undo" if standing && entries == 0 && name != "part" => (before, "refused NothingOpen"),
                 "undo" if standing || name == "operator" => ((AwaitingReversalAck, Some("operator")), "resolved"),
                 "undo" => (before, "refused NothingToUndo"),
                 _ if open => ((Resolved, promise_of(name)), "resolved"),
+                // An entry alone names it: what the person says of the amount counts.
+                "undone-elsewhere" | "adjusted-elsewhere 400" if entries > 0 => ((Resolved, promise_of(name)), "resolved"),
                 // An entry for a person is closed, and nothing else.
                 _ if entries > 0 => (before, "resolved"),
                 _ => (before, "refused NothingOpen"),

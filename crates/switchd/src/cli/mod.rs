@@ -53,8 +53,10 @@ enum Command {
     Tx(ask::TxArgs),
     /// Decide what only a person can: what stands of a movement that `switchd doubt` lists, who says so, and why.
     ///
-    /// Answered when the decision is durable; ends with 1 and the reason when it is not taken. `undo` is an order: the
-    /// reversal is sent until the issuer acknowledges it. The others end the doubt and send nothing.
+    /// Answered when the decision is durable; ends with 1 and the reason when it is not taken, and where nothing is open.
+    /// `undo` is an order: the reversal is sent until the issuer acknowledges it; a sale that stands is undone where an entry
+    /// names it or a partial reversal of it is on its way. The others end the doubt and send nothing; the two that say
+    /// "elsewhere" change what stands in the journal. An entry (`entry-N`) is closed with `stands`.
     #[command(
         after_help = "Examples:\n  switchd resolve 632610000001 --as stands --who ann --why \"on the issuer's list\" --config state/switchd.toml\n  switchd resolve 632610000001 --as adjusted-elsewhere --amount 500 --who ann --why \"ticket 7\" --socket state/admin.sock"
     )]
