@@ -158,6 +158,7 @@ impl Switch {
                 let code = answer.code;
                 self.write(now, Record::Answered { id, answer, to: StateKind::Declined, evidence: Evidence::None }, out);
                 self.give_answer(now, id, code, out);
+                self.close_flags(now, id, out);
                 self.settle(id, out);
             }
             Decision::Less => {
@@ -347,11 +348,13 @@ impl Switch {
                 self.write(now, Record::NeverSent { id, code }, out);
                 self.note_decided("T3", id, out);
                 self.answer_waiter(now, id, code, out);
+                self.close_flags(now, id, out);
                 self.settle(id, out);
             }
             StateKind::AwaitingReversalAck | StateKind::NeedsOperator => {
                 self.write(now, Record::NeverSent { id, code }, out);
                 self.note_decided("T3", id, out);
+                self.close_flags(now, id, out);
                 self.settle(id, out);
             }
             StateKind::AwaitingDelivery

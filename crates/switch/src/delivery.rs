@@ -22,7 +22,13 @@ impl Switch {
         live.offered = None;
         live.offered_before.clear();
         let report = if core::mem::take(&mut live.copy_handed) { Report::Written } else { report };
-        if self.movement(id).is_none_or(|movement| movement.state != StateKind::AwaitingDelivery) {
+        let Some((state, evidence)) = self.movement(id).map(|movement| (movement.state, movement.evidence)) else { return };
+        if state == StateKind::NeedsOperator && evidence == Evidence::Offered {
+            // T7 left the answer on its way: the person reads what became of it.
+            let evidence = if report == Report::Written { Evidence::Handed } else { Evidence::NotHanded };
+            self.write(now, Record::Delivery { id, evidence }, out);
+        }
+        if state != StateKind::AwaitingDelivery {
             return;
         }
         match report {
@@ -81,11 +87,29 @@ impl Switch {
 
     /// A message proves that the terminal holds the approval, whatever became of the write: no grace runs any more.
     pub(crate) fn seen_by_terminal(&mut self, now: Now, id: MovementId, out: &mut Output) {
-        if self.movement(id).is_some_and(|movement| movement.state == StateKind::AwaitingDelivery) {
-            self.withdraw(id, out);
-            self.clear_timer(id);
-            self.write(now, Record::Delivery { id, evidence: Evidence::Seen }, out);
-            self.await_confirmation(now, id, 0);
+        let Some((state, evidence)) = self.movement(id).map(|movement| (movement.state, movement.evidence)) else { return };
+        match (state, evidence) {
+            (StateKind::AwaitingDelivery, _) => {
+                self.withdraw(id, out);
+                self.clear_timer(id);
+                self.write(now, Record::Delivery { id, evidence: Evidence::Seen }, out);
+                self.await_confirmation(now, id, 0);
+            }
+            // What a crash left unknown is known now, and its deadline stays (K2).
+            (StateKind::AwaitingConfirmation, Evidence::Unknown) => {
+                self.write(now, Record::Delivery { id, evidence: Evidence::Seen }, out);
+            }
+            (
+                StateKind::AwaitingIssuer
+                | StateKind::AwaitingConfirmation
+                | StateKind::AwaitingReversalAck
+                | StateKind::NeedsOperator
+                | StateKind::Declined
+                | StateKind::Confirmed
+                | StateKind::Unwound
+                | StateKind::Resolved,
+                _,
+            ) => {}
         }
     }
 

@@ -10,25 +10,28 @@ use crate::look_up::Arrival;
 use crate::machine::{Output, Switch};
 use crate::movement::{ConfirmedBy, Evidence, Fingerprint, Key, Movement, Reason, Rule, StateKind};
 use crate::mutant::{Mutant, on};
-use crate::request::MoneyRequest;
-use crate::state::Sale;
+use crate::record::Record;
+use crate::request::{MoneyRequest, says_something};
+use crate::state::{About, FIRST_STAN, Sale};
 
 impl Switch {
     /// What a new transaction says of the terminal's earlier ones. T10: a request of a serial terminal that still awaits the
     /// issuer was abandoned. D5, D6: one that is equal may be this sale, keyed again. C1: an approval of a terminal that
-    /// reverses first, handed long enough ago, was received. `Err` with the record that says so: refused by policy (D6).
+    /// reverses first, handed long enough ago, was received. Returns the equal sale that the new one is to be flagged beside, if
+    /// it gets an intent; `Err` with the record that says so: refused by policy (D6).
     pub(crate) fn judge_earlier(
         &mut self,
         now: Now,
         request: &MoneyRequest,
         arrival: &Arrival,
         out: &mut Output,
-    ) -> Result<(), Lsn> {
+    ) -> Result<Option<MovementId>, Lsn> {
         let config = self.config.clone();
         let group = config.group(arrival.group);
         if group.serial {
             self.look_ups.cancel_requests_of(request.key.terminal);
         }
+        self.see_what_is_named(now, request, arrival, out);
         let open: Vec<MovementId> =
             self.state.open_of_terminal.get(&request.key.terminal).into_iter().flatten().copied().collect();
         for id in &open {
@@ -46,7 +49,7 @@ impl Switch {
                 self.oblige(now, *id, Rule::T10, Reason::Unspecified, out);
             }
         }
-        self.judge_equal_sales(now, request, arrival, out)?;
+        let flagged = self.judge_equal_sales(now, request, arrival, out)?;
         for id in open.into_iter().filter(|_| group.serial && group.reverses_first) {
             let Some(movement) = self.movement(id) else { continue };
             let proved = matches!(movement.evidence, Evidence::Handed | Evidence::Seen | Evidence::Unknown);
@@ -56,7 +59,24 @@ impl Switch {
                 self.confirm(now, id, ConfirmedBy::LaterRequest, Rule::C1, out);
             }
         }
-        Ok(())
+        Ok(flagged)
+    }
+
+    /// A request that carries the RRN or the approval code of an earlier answer proves that its terminal has that answer.
+    fn see_what_is_named(&mut self, now: Now, request: &MoneyRequest, arrival: &Arrival, out: &mut Output) {
+        let carried = |de| arrival.message.get(de).filter(|text| says_something(text));
+        let rrn = carried(37);
+        let approval: Option<[u8; 6]> = carried(38).and_then(|text| text.try_into().ok());
+        let open = self.state.open_of_terminal.get(&request.key.terminal).into_iter().flatten();
+        let named = |id: &&MovementId| {
+            self.movement(**id).is_some_and(|movement| {
+                rrn == Some(movement.rrn.as_bytes()) || approval.is_some_and(|code| movement.is_approved_by(code))
+            })
+        };
+        let seen: Vec<MovementId> = open.filter(named).copied().collect();
+        for id in seen {
+            self.seen_by_terminal(now, id, out);
+        }
     }
 
     /// D5 and D6: equal sales of one card at one terminal, close together, and a new tap under a used key. What was not handed
@@ -67,10 +87,10 @@ impl Switch {
         request: &MoneyRequest,
         arrival: &Arrival,
         out: &mut Output,
-    ) -> Result<(), Lsn> {
+    ) -> Result<Option<MovementId>, Lsn> {
         let config = self.config.clone();
         let group = config.group(arrival.group);
-        let Key { terminal, stan, class } = request.key;
+        let Key { terminal, class, .. } = request.key;
         let recent = |movement: &&Movement| now.wall_ms.saturating_sub(movement.begun_wall_ms) < group.rekey_window_ms;
         let equal = |movement: &&Movement| rekeyed(movement, request, &arrival.message);
         let open = self.state.open_of_terminal.get(&terminal).into_iter().flatten().filter_map(|id| self.movement(*id));
@@ -94,21 +114,46 @@ impl Switch {
             .filter(equal)
             .chain(tapped)
             .find(|movement| movement.may_stand());
-        let Some((id, standing)) = standing.map(|movement| (movement.id, movement.key.stan)) else { return Ok(()) };
-        if on(Mutant::NoFlag) {
-            return Ok(());
-        }
+        let Some(standing) = standing.filter(|_| !on(Mutant::NoFlag)) else { return Ok(None) };
+        let (id, stan, in_flight) = (standing.id, standing.key.stan, standing.state == StateKind::AwaitingIssuer);
         if on(Mutant::ReverseGoodSale) {
             self.promise_unsent(now, id, Rule::D5, Reason::NotDelivered, out);
         }
         match group.on_rekey {
-            // The entry names the two.
-            OnRekey::AllowAndFlag => {
-                self.exception(now, Rule::D6, terminal, stan, Some(id), out);
-                Ok(())
-            }
             // Nothing is charged: one entry, however often it is tried.
-            OnRekey::Refuse => Err(self.exception(now, Rule::D6, terminal, standing, Some(id), out)),
+            OnRekey::Refuse if !in_flight => Err(self.exception(now, Rule::D6, terminal, stan, Some(id), out)),
+            // What is in flight may be declined yet: that is no reason to refuse a sale.
+            OnRekey::Refuse | OnRekey::AllowAndFlag => Ok(Some(id)),
+        }
+    }
+
+    /// One of two equal sales ended without money: what flagged the two is closed (D6, I9). It stays where memory holds a
+    /// third that is equal, which the other may stand beside.
+    pub(crate) fn close_flags(&mut self, now: Now, id: MovementId, out: &mut Output) {
+        let Some(ended) = self.movement(id) else { return };
+        let Key { terminal, stan, .. } = ended.key;
+        let flags = self.state.exception_about.range((Rule::D6, terminal, FIRST_STAN, None)..);
+        let of_terminal = flags.take_while(|((rule, of, ..), _)| (*rule, *of) == (Rule::D6, terminal));
+        let two = |about: &About| {
+            let (_, _, second, first) = *about;
+            let beside = first.and_then(|first| self.movement(first))?;
+            let is_first = beside.id == id;
+            let is_second = second == stan && beside.id < id && Sale::of(beside) == Sale::of(ended);
+            (is_first || is_second).then_some(beside)
+        };
+        let alone = |about: &About| {
+            let sale = Sale::of(ended);
+            let equal = self.state.by_sale.range((sale, MovementId(0))..=(sale, MovementId(u64::MAX)));
+            let others =
+                equal.filter_map(|(_, other)| self.movement(*other)).filter(|other| other.id != id && other.may_stand());
+            let (_, _, second, first) = *about;
+            others.filter(|other| other.key.stan != second && Some(other.id) != first).count() == 0
+        };
+        let closed: Vec<Lsn> =
+            of_terminal.filter(|(about, _)| two(about).is_some() && alone(about)).map(|(_, entry)| *entry).collect();
+        for exception in closed {
+            let (who, why) = ("switch".into(), "one of the two ended without money".into());
+            self.write(now, Record::ExceptionClosed { exception, who, why }, out);
         }
     }
 }

@@ -435,10 +435,12 @@ impl Switch {
 pub(crate) fn keep(config: &Config) -> Keep {
     let late = config.links.values().map(|link| link.late_horizon_ms).max().unwrap_or(0);
     let repeat = config.groups.values().map(|group| group.repeat_window_ms).max().unwrap_or(0);
+    let rekey = config.groups.values().map(|group| group.rekey_window_ms).max().unwrap_or(0);
     Keep {
         newest: config.dedup_keys as u64,
         // Twice, so that what a window still needs is in memory whenever the window is looked at.
-        younger_than_ms: late.max(repeat).saturating_mul(2),
-        tombstones_ms: config.tombstone_life_ms,
+        younger_than_ms: late.max(repeat).max(rekey).saturating_mul(2),
+        // The original's own time counts too, and a copy of it comes within the repeat window of its life's end.
+        tombstones_ms: config.tombstone_life_ms.saturating_add(repeat),
     }
 }

@@ -628,11 +628,9 @@ impl Movement {
             | StateKind::AwaitingDelivery
             | StateKind::AwaitingConfirmation
             | StateKind::Confirmed => true,
-            StateKind::AwaitingReversalAck
-            | StateKind::NeedsOperator
-            | StateKind::Declined
-            | StateKind::Unwound
-            | StateKind::Resolved => false,
+            StateKind::NeedsOperator => self.approval_held(),
+            StateKind::Resolved => self.net_minor() > 0,
+            StateKind::AwaitingReversalAck | StateKind::Declined | StateKind::Unwound => false,
         }
     }
 

@@ -23,6 +23,9 @@ use crate::table::{decide, takes};
 /// How many repeats' own times are remembered; without, a reversal that names one is for a person (D12).
 const REPEAT_TIMES_MAX: usize = 10_000;
 
+/// How many open entries of one terminal there may be before equal sales of it are refused.
+const ENTRIES_MAX: usize = 1000;
+
 /// What is known of the key of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
@@ -181,13 +184,13 @@ impl Switch {
         };
         let config = self.config.clone();
         let group = config.group(arrival.group);
+        let own_age_ms = own_age_ms(self.civil_ms, &arrival.message, group);
         let missed = on(Mutant::MissRepeat) && arrival.message.mti().is_repeat();
-        let (known, movement) = if missed { (Known::Nothing, None) } else { self.known(now, &request, group) };
+        let (known, movement) = if missed { (Known::Nothing, None) } else { self.known(now, &request, group, own_age_ms) };
         let (content, mark) = match movement.and_then(|id| self.movement(id)) {
             Some(movement) => (compare(&movement.fingerprint, &request.fingerprint), mark(movement)),
             None => (self.compare_pending(&request), Mark::Plain),
         };
-        let own_age_ms = own_age_ms(self.civil_ms, &arrival.message, group);
         let repeat = arrival.message.mti().is_repeat();
         let too_old = repeat && own_age_ms.is_some_and(|age_ms| age_ms >= group.repeat_window_ms);
         if known == Known::Nothing
@@ -212,12 +215,17 @@ impl Switch {
                 self.refuse(now, &arrival, None, code, out);
             }
             (Decision::Buried, _) => {
-                let after = self.tombstone(now, &request).map_or(Lsn(0), |(_, record)| record);
+                let after = self.tombstone(now, &request, own_age_ms).map_or(Lsn(0), |(_, record)| record);
                 self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, after, out);
             }
             (Decision::TooOld, _) => {
                 let Key { terminal, stan, .. } = request.key;
-                let after = self.exception(now, Rule::D11, terminal, stan, None, out);
+                let after = if self.has_too_many_entries(terminal) {
+                    self.note(Note::Exception { rule: Rule::D11.name(), rrn: None }, out);
+                    Lsn(0)
+                } else {
+                    self.exception(now, Rule::D11, terminal, stan, None, out)
+                };
                 self.refused.remember(request.key, ResponseCode::DUPLICATE, now.uptime_ms + group.repeat_window_ms);
                 self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, after, out);
             }
@@ -256,7 +264,13 @@ impl Switch {
     }
 
     /// What is known of a key, and the movement that it is known by. Another tap of the chip is another transaction.
-    fn known(&mut self, now: Now, request: &MoneyRequest, group: &Group) -> (Known, Option<MovementId>) {
+    fn known(
+        &mut self,
+        now: Now,
+        request: &MoneyRequest,
+        group: &Group,
+        own_age_ms: Option<u64>,
+    ) -> (Known, Option<MovementId>) {
         let known = self.of_key(request.key).filter(|movement| !another_tap(movement, request)).find(|movement| {
             let within_window = now.wall_ms.saturating_sub(movement.begun_wall_ms) < group.repeat_window_ms;
             within_window || (request.local_time.is_some() && movement.local_time == request.local_time)
@@ -267,7 +281,7 @@ impl Switch {
         if self.look_ups.waiting_for(request.key).is_some() {
             return (Known::LookingUp, None);
         }
-        if self.tombstone(now, request).is_some() {
+        if self.tombstone(now, request, own_age_ms).is_some() {
             return (Known::Buried, None);
         }
         if self.refused.code(request.key, now.uptime_ms).is_some() {
@@ -322,11 +336,14 @@ impl Switch {
     }
 
     /// The tombstone that refuses this request (D11), with its record.
-    fn tombstone(&self, now: Now, request: &MoneyRequest) -> Option<(u64, Lsn)> {
+    fn tombstone(&self, now: Now, request: &MoneyRequest, own_age_ms: Option<u64>) -> Option<(u64, Lsn)> {
         let Key { terminal, stan, class } = request.key;
         let tombstone = self.state.tombstones.get(&(terminal, stan))?;
         let of_class = tombstone.class.is_none_or(|buried| buried == class);
-        let alive = now.wall_ms.saturating_sub(tombstone.wall_ms) < self.config.tombstone_life_ms;
+        // The original's arrival, or its own time: a copy can have been on its way for long.
+        let age_ms = now.wall_ms.saturating_sub(tombstone.wall_ms);
+        let made_after_ms = age_ms.saturating_sub(own_age_ms.unwrap_or(0));
+        let alive = made_after_ms < self.config.tombstone_life_ms;
         (of_class && alive).then_some((tombstone.wall_ms, tombstone.record))
     }
 
@@ -336,7 +353,7 @@ impl Switch {
             self.note(Note::Decided { rule: "STAN reuse", rrn: None }, out);
         }
         match self.judge_earlier(now, &request, &arrival, out) {
-            Ok(()) => self.place(now, request, arrival, out),
+            Ok(beside) => self.place(now, request, arrival, beside, out),
             Err(flagged) => {
                 let (code, window_ms) = (ResponseCode::DUPLICATE, self.config.group(arrival.group).repeat_window_ms);
                 self.refused.remember(request.key, code, now.uptime_ms + window_ms);
@@ -350,10 +367,22 @@ impl Switch {
         }
     }
 
-    fn place(&mut self, now: Now, request: MoneyRequest, arrival: Arrival, out: &mut Output) {
+    fn place(&mut self, now: Now, request: MoneyRequest, arrival: Arrival, beside: Option<MovementId>, out: &mut Output) {
         let route = pan_digits(&arrival.message).and_then(|pan| self.config.route(pan));
+        let Key { terminal, stan, .. } = request.key;
         match self.admit(now, route) {
-            Ok(place) => self.intend(now, request, arrival, place, out),
+            // It would stand beside an equal one, and nobody would know.
+            Ok(_) if beside.is_some() && self.has_too_many_entries(terminal) => {
+                self.note(Note::Exception { rule: Rule::D6.name(), rrn: None }, out);
+                self.refuse(now, &arrival, Some(request.key), ResponseCode::SYSTEM_MALFUNCTION, out);
+            }
+            Ok(place) => {
+                self.intend(now, request, arrival, place, out);
+                // The entry names the two, and what was refused charged nobody (D6).
+                if beside.is_some() {
+                    self.exception(now, Rule::D6, terminal, stan, beside, out);
+                }
+            }
             Err(code) => self.refuse(now, &arrival, Some(request.key), code, out),
         }
     }
@@ -465,6 +494,11 @@ impl Switch {
         let rrn = id.and_then(|id| self.movement(id)).map(|movement| movement.rrn);
         self.note(Note::Exception { rule: rule.name(), rrn }, out);
         lsn
+    }
+
+    /// Nobody has looked at this terminal's entries for long: what would only add to them is refused, with an alarm.
+    fn has_too_many_entries(&self, terminal: TerminalId) -> bool {
+        self.state.exceptions_of.get(&terminal).is_some_and(|open| *open >= ENTRIES_MAX)
     }
 
     /// YDDD, the partition and the movement's number in base 36: never a number that a terminal thought of, of which nobody

@@ -20,7 +20,7 @@ use crate::record::{AckVerdict, Entry, FORMAT_VERSION, Record};
 pub(crate) const FIRST_REVERSAL_STAN: u32 = 900_000;
 const LAST_STAN: u32 = 999_999;
 /// The lowest STAN that there is.
-const FIRST_STAN: Stan = match Stan::new(1) {
+pub(crate) const FIRST_STAN: Stan = match Stan::new(1) {
     Ok(stan) => stan,
     Err(_) => unreachable!(),
 };
@@ -99,7 +99,7 @@ pub(crate) struct Sale {
 }
 
 impl Sale {
-    fn of(movement: &Movement) -> Sale {
+    pub(crate) fn of(movement: &Movement) -> Sale {
         let (Key { terminal, class, .. }, fingerprint) = (movement.key, &movement.fingerprint);
         Sale { terminal, class, card: fingerprint.card, amount: fingerprint.amount }
     }
@@ -142,6 +142,8 @@ pub(crate) struct State {
     pub(crate) exceptions: BTreeMap<Lsn, Exception>,
     /// The open exception about this: one is enough for a person.
     pub(crate) exception_about: BTreeMap<About, Lsn>,
+    /// How many are open of a terminal.
+    pub(crate) exceptions_of: BTreeMap<TerminalId, usize>,
     last_stan: BTreeMap<LinkNo, u32>,
     last_reversal_stan: BTreeMap<IssuerNo, u32>,
     /// Whether memory ever let a movement go: then the journal knows more than memory does.
@@ -182,6 +184,7 @@ impl State {
             tombstones: BTreeMap::new(),
             exceptions: BTreeMap::new(),
             exception_about: BTreeMap::new(),
+            exceptions_of: BTreeMap::new(),
             last_stan: BTreeMap::new(),
             last_reversal_stan: BTreeMap::new(),
             let_go: false,
@@ -265,7 +268,8 @@ impl State {
             })?,
             Record::Delivery { id, evidence } => self.change(*id, lsn, wall_ms, |movement| {
                 movement.evidence = *evidence;
-                if !movement.state.is_end() {
+                // What a person has stays with the person, who reads the evidence.
+                if !movement.state.is_end() && movement.state != StateKind::NeedsOperator {
                     movement.state = match evidence {
                         Evidence::Handed | Evidence::Seen | Evidence::Unknown => StateKind::AwaitingConfirmation,
                         Evidence::Offered | Evidence::NotHanded | Evidence::None => StateKind::AwaitingDelivery,
@@ -354,20 +358,34 @@ impl State {
             Record::ExceptionClosed { exception, .. } => {
                 if let Some(closed) = self.exceptions.remove(exception) {
                     self.exception_about.remove(&closed.about());
+                    if let Some(open) = self.exceptions_of.get_mut(&closed.terminal) {
+                        *open -= 1;
+                        if *open == 0 {
+                            self.exceptions_of.remove(&closed.terminal);
+                        }
+                    }
                 }
             }
-            Record::LateAnswer { id, answer } => self.change(*id, lsn, wall_ms, |movement| {
-                // R3: what was sent before the approval was held decides nothing, even if it was sent after the horizon: the
-                // original may have arrived after it all the same.
-                if answer.moved
-                    && !movement.approval_held()
-                    && let Some(obligation) = &mut movement.obligation
-                    && obligation.deciding.is_some()
-                {
-                    obligation.early = obligation.deciding.take();
+            Record::LateAnswer { id, answer } => {
+                let mut replaced = None;
+                self.change(*id, lsn, wall_ms, |movement| {
+                    // R3: what was sent before the approval was held decides nothing, even if it was sent after the horizon: the
+                    // original may have arrived after it all the same.
+                    if answer.moved
+                        && !movement.approval_held()
+                        && let Some(obligation) = &mut movement.obligation
+                        && obligation.deciding.is_some()
+                    {
+                        replaced = obligation.early.map(|early| (movement.link.issuer, early.sent_as.stan));
+                        obligation.early = obligation.deciding.take();
+                    }
+                    movement.answer = Some(answer.clone());
+                })?;
+                // Answers to it are nobody's, and a restored state does not know it.
+                if let Some(place) = replaced.filter(|place| self.by_reversal_stan.get(place) == Some(id)) {
+                    self.by_reversal_stan.remove(&place);
                 }
-                movement.answer = Some(answer.clone());
-            })?,
+            }
             Record::AnotherApproval { id, approval } => {
                 self.change(*id, lsn, wall_ms, |movement| movement.second_approval = *approval)?;
             }
@@ -390,7 +408,7 @@ impl State {
         let offered: Vec<MovementId> = self
             .open
             .iter()
-            .filter(|(key, _)| key.state == StateKind::AwaitingDelivery)
+            .filter(|(key, _)| matches!(key.state, StateKind::AwaitingDelivery | StateKind::NeedsOperator))
             .flat_map(|(_, tally)| tally.ids.iter().copied())
             .filter(|id| self.movements.get(id).is_some_and(|movement| movement.evidence == Evidence::Offered))
             .collect();
@@ -398,7 +416,9 @@ impl State {
         for id in offered {
             self.change(id, lsn, wall_ms, |movement| {
                 movement.evidence = Evidence::Unknown;
-                movement.state = StateKind::AwaitingConfirmation;
+                if movement.state == StateKind::AwaitingDelivery {
+                    movement.state = StateKind::AwaitingConfirmation;
+                }
             })?;
         }
         Ok(())
@@ -430,6 +450,7 @@ impl State {
 
     fn except(&mut self, lsn: Lsn, exception: Exception) {
         self.exception_about.insert(exception.about(), lsn);
+        *self.exceptions_of.entry(exception.terminal).or_default() += 1;
         self.exceptions.insert(lsn, exception);
     }
 
@@ -579,7 +600,7 @@ impl State {
                     | StateKind::Unwound
                     | StateKind::Resolved => false,
                 };
-                may_answer || movement.begun_wall_ms.saturating_add(late_horizon_ms) > wall_ms
+                may_answer || movement.owes() || movement.begun_wall_ms.saturating_add(late_horizon_ms) > wall_ms
             })
         };
         let last = self.last_stan.get(&link).copied().unwrap_or(0);

@@ -390,6 +390,9 @@ impl Switch {
             }
             Decision::Operator(code) => {
                 self.note_decided(Rule::D12.name(), id, out);
+                if reference.approval.is_some_and(|code| self.movement(id).is_some_and(|m| m.is_approved_by(code))) {
+                    self.seen_by_terminal(now, id, out);
+                }
                 self.leave_to_operator(now, id, Rule::D12, out);
                 code
             }

@@ -455,6 +455,9 @@ impl Switch {
         match row.then {
             Decision::Unwound => {
                 self.note(Note::ObligationAcknowledged { issuer, rrn, code }, out);
+                if self.movement(id).is_some_and(|movement| movement.state == StateKind::Unwound) {
+                    self.close_flags(now, id, out);
+                }
                 self.settle(id, out);
             }
             Decision::Operator => {

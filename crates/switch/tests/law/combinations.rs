@@ -36,11 +36,13 @@ fn m8_every_new_sale_after_every_earlier_one() {
                 let after = earlier(&world);
                 let live =
                     matches!(before, StateKind::AwaitingDelivery | StateKind::AwaitingConfirmation | StateKind::Confirmed);
-                let rekeyed = equal && window && live;
+                // A person has it with its approval held, or let it stand.
+                let listed = matches!(name, "operator" | "resolved");
+                let rekeyed = equal && window && (live || listed);
                 // What a serial terminal left behind is T10's; any other's may be approved yet, and then two stand (I9).
                 let in_flight = equal && before == StateKind::AwaitingIssuer && !profile.serial;
                 let flag = rekeyed && name != "not_handed" || in_flight;
-                let refused = flag && profile.on_rekey == OnRekey::Refuse;
+                let refused = flag && !in_flight && profile.on_rekey == OnRekey::Refuse;
                 let c1 = profile.serial
                     && profile.reverses_first
                     && margin

@@ -327,7 +327,7 @@ fn per_call_d5_d6_a_sale_keyed_again_on_a_new_call() {
          state 1 awaiting_confirmation
          state 2 awaiting_confirmation",
     );
-    // A third names the second: each charge that may be one too many has its entry.
+    // Each charge that may be one too many has its entry; one that was declined has none.
     check_with(
         parallel,
         "sale 1 1000 conn 1 > issuer 0200 1000
@@ -335,7 +335,7 @@ fn per_call_d5_d6_a_sale_keyed_again_on_a_new_call() {
          sale 2 1000 fresh conn 2 > issuer 0200 1000
          answer 51 > terminal 0210 51
          sale 3 1000 fresh conn 3 > issuer 0200 1000
-         exceptions 2",
+         exceptions 1",
     );
     check_with(
         |config| shops(config).on_rekey = OnRekey::Refuse,

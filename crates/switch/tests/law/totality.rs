@@ -213,7 +213,7 @@ fn resolve_every_decision_in_every_state() {
             let (expected, told) = match wish {
                 "adjusted-elsewhere 1001" => (before, "refused AboveAmount"),
                 _ if name == "awaiting_issuer" => (before, "refused StillAwaited"),
-                "undo" if standing && entries == 0 && name != "part" => (before, "refused NothingOpen"),
+                "undo" if standing && entries == 0 && !open => (before, "refused NothingOpen"),
                 "undo" if standing || name == "operator" => ((AwaitingReversalAck, Some("operator")), "resolved"),
                 "undo" => (before, "refused NothingToUndo"),
                 _ if open => ((Resolved, promise_of(name)), "resolved"),

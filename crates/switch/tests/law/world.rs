@@ -578,6 +578,12 @@ impl World {
         &self.records
     }
 
+    /// Runs a step without a look at what it sends and keeps: for many of them.
+    pub(crate) fn run_unchecked(&mut self, line: &str) {
+        self.step = line.into();
+        self.command(&Words(line.split_whitespace().collect()));
+    }
+
     /// Runs a step and says what it sent.
     pub(crate) fn step(&mut self, line: &str) -> Vec<String> {
         self.sent.clear();
