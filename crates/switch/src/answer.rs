@@ -305,6 +305,7 @@ impl Switch {
         match self.purposes.remove(&action) {
             Some(Purpose::Offer(id)) => self.offer_reported(now, id, report, out),
             Some(Purpose::Copy(id)) => self.copy_reported(now, id, report, out),
+            Some(Purpose::Crossing(id)) => self.crossing_reported(now, id, action, report, out),
             Some(Purpose::Request(id)) => self.request_reported(now, id, report, out),
             Some(Purpose::Reversal(id)) => self.reversal_reported(now, id, action, report, out),
             None => {}

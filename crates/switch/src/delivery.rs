@@ -164,9 +164,41 @@ impl Switch {
         let action = self.new_action(Some(Purpose::Offer(id)));
         let live = self.live(id);
         live.offered = Some((action, arrival.conn));
+        live.crossed = false;
         live.released_ms = Some(now.uptime_ms);
         self.send_stored(now, id, arrival, action, after, out);
         self.settle(id, out);
+    }
+
+    /// A repeat that crossed the answer gets a copy of it, which is taken back with what it is a copy of (D7, D8).
+    pub(crate) fn offer_copy(&mut self, now: Now, id: MovementId, arrival: &Arrival, out: &mut Output) {
+        let Some(after) = self.movement(id).map(|movement| movement.last_record) else { return };
+        let action = self.new_action(Some(Purpose::Crossing(id)));
+        let live = self.live(id);
+        live.offered_before.push((action, arrival.conn));
+        live.crossed = true;
+        self.send_stored(now, id, arrival, action, after, out);
+    }
+
+    /// Such a copy that could not be handed over is no evidence that the terminal is without its answer (M8), but silence does
+    /// not confirm what it asked for again (C3).
+    pub(crate) fn crossing_reported(
+        &mut self,
+        now: Now,
+        id: MovementId,
+        action: ActionId,
+        report: Report,
+        out: &mut Output,
+    ) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.offered_before.retain(|(copy, _)| *copy != action);
+        let handed = self.movement(id).is_some_and(|movement| {
+            movement.state == StateKind::AwaitingConfirmation && movement.evidence == Evidence::Handed
+        });
+        if handed && report != Report::Written {
+            self.write(now, Record::Delivery { id, evidence: Evidence::Unknown }, out);
+            self.settle(id, out);
+        }
     }
 
     /// A repeat of what is decided gets the stored answer (D2).

@@ -105,6 +105,8 @@ pub(crate) struct Live {
     pub(crate) offered_before: Vec<(ActionId, ConnId)>,
     /// One of those copies was handed: the terminal has the answer, whatever becomes of the newest (M8).
     pub(crate) copy_handed: bool,
+    /// A repeat that crossed the answer was given a copy of it: what became of that one is no evidence against the answer.
+    pub(crate) crossed: bool,
     /// When the newest answer was released, or the restart: `on_repeat` counts from here.
     pub(crate) released_ms: Option<u64>,
     /// When the answer was handed, or the restart: the crossing margin counts from here (C1).
@@ -128,6 +130,8 @@ pub(crate) enum Purpose {
     Offer(MovementId),
     /// An older copy of the answer that a newer one has taken the place of.
     Copy(MovementId),
+    /// A copy for a repeat that crossed the answer on its way.
+    Crossing(MovementId),
     Request(MovementId),
     Reversal(MovementId),
 }

@@ -247,7 +247,7 @@ impl Switch {
                 self.oblige(now, id, Rule::D2, Reason::NotDelivered, out);
                 self.answer_unwound(now, id, &arrival, out);
             }
-            (Decision::OfferAgain, Some(id)) if self.crosses(now, id, group) => self.replay_answer(now, id, &arrival, out),
+            (Decision::OfferAgain, Some(id)) if self.crosses(now, id, group) => self.offer_copy(now, id, &arrival, out),
             (Decision::OfferAgain, Some(id)) => self.offer_again(now, id, &arrival, out),
             (Decision::Replay, Some(id)) => self.replay_answer(now, id, &arrival, out),
             (Decision::Unwound, Some(id)) if on(Mutant::ApproveUnwound) => self.replay_answer(now, id, &arrival, out),
@@ -311,9 +311,11 @@ impl Switch {
     /// An answer was handed so short a time ago that this repeat may have been sent before it came: a copy on an older
     /// connection, overtaken. It is no evidence that the terminal is without its answer, whatever becomes of the copy's (M8).
     fn crosses(&self, now: Now, id: MovementId, group: &Group) -> bool {
+        let crossed = self.live.get(&id).is_some_and(|live| live.crossed);
         let handed = self.movement(id).is_some_and(|movement| {
             movement.state == StateKind::AwaitingConfirmation
-                && matches!(movement.evidence, Evidence::Handed | Evidence::Seen)
+                && (matches!(movement.evidence, Evidence::Handed | Evidence::Seen)
+                    || crossed && movement.evidence == Evidence::Unknown)
         });
         let handed_ms = self.live.get(&id).and_then(|live| live.handed_ms);
         handed && handed_ms.is_some_and(|at_ms| now.uptime_ms < at_ms + group.crossing_margin_ms)

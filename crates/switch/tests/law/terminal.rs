@@ -304,7 +304,10 @@ fn m8_t8_a_copy_that_comes_right_after_the_answer_was_handed_takes_nothing_back(
             "{handed}report undeliverable
              {copy} > terminal 0210 00
              state 1 awaiting_confirmation
-             evidence 1 handed
+             evidence 1 unknown
+             report undeliverable
+             {copy} > terminal 0210 00
+             evidence 1 unknown
              pass 10000
              state 1 awaiting_confirmation"
         ));
@@ -577,7 +580,7 @@ fn d6_the_entry_of_two_equal_sales_is_closed_when_one_of_them_ends_without_money
     }
     check_with(
         lanes,
-        "report silent\nsale 1 1000 > issuer 0200 1000\nsale 2 1000 fresh > issuer 0200 1000\nexceptions 1\nnever-sent > close link; terminal 0210 91\nexceptions 0",
+        "report silent\nsale 1 1000 > issuer 0200 1000\nsale 2 1000 fresh > issuer 0200 1000\nexceptions 1\nnever-sent > terminal 0210 91\nexceptions 0",
     );
     // The third was flagged beside the second, and stands beside the first.
     check_with(
@@ -675,6 +678,26 @@ fn d11_a_tombstone_refuses_an_original_that_was_made_while_it_lived() {
 }
 
 #[test]
+fn d7_d8_c3_a_copy_that_crossed_its_answer_is_taken_back_and_its_failure_confirms_nothing() {
+    let handed = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    check(&format!(
+        "{handed}report silent\nrepeat 1 1000 conn 2 > terminal 0210 00
+         reverse 1 1000 conn 3 > withdraw; issuer 0420 1000 4000; terminal 0410 00"
+    ));
+    // One that was written needs no taking back.
+    check(&format!(
+        "{handed}repeat 1 1000 conn 2 > terminal 0210 00\nevidence 1 handed
+         reverse 1 1000 conn 3 > issuer 0420 1000 4000; terminal 0410 00"
+    ));
+    let failed = format!("{handed}pass 1000\nreport undeliverable\nrepeat 1 1000 conn 2 > terminal 0210 00\n");
+    check(&format!("{failed}evidence 1 unknown\nunknown 1\npass 86400000\nstate 1 needs_operator\noperator 1 K2"));
+    // What comes after the margin is a terminal that asks again.
+    check(&format!(
+        "{failed}pass 1000\nrepeat 1 1000 > terminal 0210 00\nevidence 1 handed\npass 86400000\nstate 1 confirmed"
+    ));
+}
+
+#[test]
 fn t8_what_became_of_the_answer_is_recorded_while_a_person_has_the_case() {
     let listed = "sale 1 1000 > issuer 0200 1000\nreport silent\nanswer 00 > terminal 0210 00\nanswer 00 approval AP0002\n";
     for (then, evidence) in [("written", "handed"), ("late undeliverable", "not_handed"), ("crash", "unknown")] {
@@ -701,7 +724,7 @@ fn d7_every_copy_of_a_queued_answer_is_withdrawn() {
 fn m8_a_repeat_that_crossed_its_answer_takes_nothing_back() {
     let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
     let undeliverable = "report undeliverable\nrepeat 1 1000 conn 2 > terminal 0210 00\n";
-    check(&format!("{live}pass 1999\n{undeliverable}evidence 1 handed\npass 5000\nstate 1 awaiting_confirmation"));
+    check(&format!("{live}pass 1999\n{undeliverable}evidence 1 unknown\npass 5000\nstate 1 awaiting_confirmation"));
     check(&format!("{live}pass 2000\n{undeliverable}evidence 1 not_handed\npass 5000 > issuer 0420 1000 4013"));
 }
 
