@@ -263,3 +263,60 @@ fn promise_of(name: &str) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// How a promise to undo the sale was sent: whether its acknowledgement may count (R3), whether an approval is held, and
+/// whether its deciding send went out twice.
+const SENT: [(&str, bool, bool, bool, &str); 4] = [
+    ("early", false, false, false, "sale 1 1000 > issuer 0200 1000\npass 15000 > issuer 0420 1000 4021; terminal 0210 68"),
+    (
+        "after the horizon",
+        true,
+        false,
+        false,
+        "sale 1 1000 > issuer 0200 1000\npass 15000 > issuer 0420 1000 4021; terminal 0210 68\npass 15000 > issuer 0421 1000 4021",
+    ),
+    (
+        "approval held",
+        true,
+        true,
+        false,
+        "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00",
+    ),
+    (
+        "sent twice",
+        true,
+        true,
+        true,
+        "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\nack 91\npass 1500 > issuer 0421 1000 4000",
+    ),
+];
+
+/// R2, R3, R4: every acknowledgement × how the reversal was sent × profile.
+#[test]
+fn r2_r3_r4_every_acknowledgement_under_every_profile() {
+    let codes = ["00", "25", "21", "12", "94", "30", "91", "96", "06", "68", "05"];
+    let mut seen = 0;
+    for profile in Profile::all() {
+        for (sent, counts, held, twice, script) in SENT {
+            for code in codes {
+                let what = format!("{code}, {sent}, {profile:?}");
+                let mut world = profile.world(|_| {}, script);
+                world.run_free(&format!("ack {code}"));
+                let (state, rule) = match code {
+                    _ if !counts => (StateKind::AwaitingReversalAck, None),
+                    "00" => (StateKind::Unwound, None),
+                    "25" | "21" | "12" if held => (StateKind::NeedsOperator, Some(Rule::R2)),
+                    "25" | "21" | "12" => (StateKind::Unwound, None),
+                    "94" if twice => (StateKind::Unwound, None),
+                    "30" => (StateKind::NeedsOperator, Some(Rule::R4)),
+                    _ => (StateKind::AwaitingReversalAck, None),
+                };
+                let movement = earlier(&world);
+                assert_eq!((movement.state, movement.operator_rule), (state, rule), "{what}");
+                assert_eq!(movement.owes(), state != StateKind::Unwound, "M4: {what}");
+                seen += 1;
+            }
+        }
+    }
+    assert_eq!(seen, 192 * SENT.len() * codes.len(), "every combination");
+}
