@@ -1,7 +1,7 @@
 //! Deliberate bugs, to see that the simulation notices an outbox that is too quick: a test of the tests.
 //!
 //! Only builds with the feature `mutants` hold them, and there one at a time is in force, for the whole process. Invariant:
-//! without the feature [`on`] is `false` for the compiler, and nothing of this is in the program.
+//! without the feature `on` is `false` for the compiler, and nothing of this is in the program.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
