@@ -3,7 +3,7 @@
 //! Invariant: after [`World::calm_chaos`] nothing here changes the world any more.
 
 use iso8583::Rrn;
-use switch::{AskId, Case, Input, Resolution};
+use switch::{AskId, Case, Input, Movement, Resolution, Rule, StateKind};
 
 use crate::plan::Trouble;
 use crate::queue::{Micros, SECOND};
@@ -127,7 +127,11 @@ impl World {
         // He sees what the switch shows: not while it is suspended, with messages before its door.
         let Some(partition) = self.machine.partition.as_ref().filter(|_| self.machine.awake_at <= self.now) else { return };
         let mut doubtful: Vec<(Rrn, u64)> = Vec::new();
-        for movement in partition.view().doubt().filter(|movement| movement.state == switch::StateKind::NeedsOperator) {
+        let parked = |movement: &Movement| matches!(movement.operator_rule, Some(Rule::R2 | Rule::R4));
+        // What is still being reversed decides itself.
+        let decidable =
+            |movement: &&Movement| movement.state == StateKind::NeedsOperator && (!movement.owes() || parked(movement));
+        for movement in partition.view().doubt().filter(decidable) {
             doubtful.push((movement.rrn, movement.amount().minor()));
         }
         let view = partition.view();

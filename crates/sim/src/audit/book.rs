@@ -174,10 +174,8 @@ impl Book {
                 let (id, evidence) = (from.u64()?, from.u8()?);
                 let page = self.page(id)?;
                 page.evidence = evidence;
-                if !matches!(
-                    page.standing,
-                    Standing::Declined | Standing::Confirmed | Standing::Unwound | Standing::Resolved
-                ) {
+                // What a person has stays with him, and so does what has ended.
+                if matches!(page.standing, Standing::AwaitingDelivery | Standing::AwaitingConfirmation) {
                     page.standing = if evidence >= 3 { Standing::AwaitingConfirmation } else { Standing::AwaitingDelivery };
                 }
             }
