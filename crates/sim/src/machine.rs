@@ -44,8 +44,8 @@ pub(crate) struct Machine {
     pub(crate) wall_error_ms: i64,
     next_upkeep: Micros,
     last_turn: Micros,
-    /// Approvals that came in, by RRN, and when; those that a crash may have lost are not among them.
-    pub(crate) told: BTreeMap<String, Micros>,
+    /// Approvals that came in, by RRN and terminal, and when; those that a crash may have lost are not among them.
+    pub(crate) told: BTreeMap<(String, String), Micros>,
     pub(crate) disk_full: bool,
     /// It dies in the middle of its next commit; true: with its power.
     pub(crate) doomed: Option<bool>,

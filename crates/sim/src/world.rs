@@ -503,8 +503,9 @@ impl World {
                     && matches!(message.mti().class(), 1 | 2)
                     && self.machine.runs()
                 {
-                    let rrn = message.text(37).unwrap_or_default().trim_end().to_owned();
-                    self.machine.told.insert(rrn, self.now);
+                    let rrn = message.text(37).unwrap_or_default().trim_end();
+                    let terminal = message.text(41).unwrap_or_default();
+                    self.machine.told.insert((rrn.to_owned(), terminal.to_owned()), self.now);
                 }
                 self.input(Input::Issuer { link: link_id(at, life), message });
             }

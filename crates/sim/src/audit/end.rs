@@ -92,7 +92,8 @@ impl World {
     fn could_not_be_saved(&self, rrn: &str, stands: &Stands) -> bool {
         let page = self.auditor.book.by_rrn.get(rrn).and_then(|id| self.auditor.book.pages.get(id));
         // A clock that jumps over a start makes memory let go of what is younger than it seems (K7).
-        let told = self.machine.told.contains_key(rrn) && !self.plan.has(Trouble::WallJump);
+        let told = page.is_some_and(|page| self.machine.told.contains_key(&(rrn.to_owned(), page.terminal.clone())))
+            && !self.plan.has(Trouble::WallJump);
         !told
             && stands.get(rrn).is_some_and(|net| *net > 0)
             && page.is_some_and(|page| page.stands() == Some(0) && !page.holds_approval)
