@@ -6,7 +6,7 @@ use sim::{Plan, Telling, mutants, run};
 use switch::mutant::{Mutant, set};
 
 /// Seeds tried against each.
-const SEEDS: u64 = 160;
+const SEEDS: u64 = 400;
 
 #[test]
 fn every_mutant_dies_and_a_blind_auditor_kills_none() {
