@@ -244,7 +244,7 @@ impl<S: Storage> Partition<S> {
         }
         // The core numbers its records itself, so that actions can name them: the two must agree.
         assert_eq!(self.core.lsn().0 + 1, self.journal.next_lsn().0, "the core and the journal number records alike");
-        self.outbox.take(&mut self.output.actions);
+        self.outbox.take(&mut self.output.actions, &mut self.reports);
     }
 
     /// The next group to make durable; at most one is in flight. `None` also while nobody waits for the open group and it is

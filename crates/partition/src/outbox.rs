@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use switch::{Action, Lsn, Pending};
+use switch::{Action, ActionId, Input, Lsn, Pending, Report};
 
 use crate::mutant::{Mutant, on};
 
@@ -14,22 +14,39 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Takes the actions of a turn.
-    pub(crate) fn take(&mut self, actions: &mut Vec<Pending>) {
+    /// Takes the actions of a turn. What is withdrawn before it left is dropped here, and its report goes to `reports`: every
+    /// write has one.
+    pub(crate) fn take(&mut self, actions: &mut Vec<Pending>, reports: &mut Vec<Input>) {
         for pending in actions.drain(..) {
             match pending.action {
                 Action::Withdraw { .. } if on(Mutant::KeepWithdrawn) => {}
-                Action::Withdraw { id, .. } if self.drop_answer(id) => {}
+                Action::Withdraw { id, .. } if self.drop_write(id) => {
+                    reports.push(Input::Report { action: id, report: Report::Undeliverable });
+                }
+                Action::Unsend { id } => {
+                    if self.drop_write(id) {
+                        reports.push(Input::Report { action: id, report: Report::NotSent });
+                    }
+                }
                 action if pending.after == Lsn(0) => self.free.push_back(action),
                 action => self.waiting.push_back(Pending { after: pending.after, action }),
             }
         }
     }
 
-    /// An answer that has not left yet is withdrawn here; nobody needs to hear of it.
-    fn drop_answer(&mut self, withdrawn: switch::ActionId) -> bool {
+    /// Drops a message that has not left yet; false when it has.
+    fn drop_write(&mut self, withdrawn: ActionId) -> bool {
         let before = self.waiting.len();
-        self.waiting.retain(|pending| !matches!(&pending.action, Action::ToTerminal { id, .. } if *id == withdrawn));
+        self.waiting.retain(|pending| match &pending.action {
+            Action::ToTerminal { id, .. } | Action::ToIssuer { id, .. } => *id != withdrawn,
+            Action::Withdraw { .. }
+            | Action::Unsend { .. }
+            | Action::ResetIfUnacknowledged { .. }
+            | Action::CloseLink { .. }
+            | Action::Find { .. }
+            | Action::Resolved { .. }
+            | Action::Note(_) => true,
+        });
         self.waiting.len() < before
     }
 
@@ -60,7 +77,7 @@ impl Outbox {
 mod tests {
     use super::*;
     use iso8583::{Fields, Mti};
-    use switch::{ActionId, ConnId};
+    use switch::{ConnId, LinkId};
 
     const CONN: ConnId = ConnId { index: 0, generation: 0 };
 
@@ -82,7 +99,7 @@ mod tests {
     #[test]
     fn m2_nothing_leaves_before_its_record_and_the_order_is_kept() {
         let mut outbox = Outbox::default();
-        outbox.take(&mut vec![answer(1, 5), answer(2, 3), answer(3, 0), answer(4, 6)]);
+        outbox.take(&mut vec![answer(1, 5), answer(2, 3), answer(3, 0), answer(4, 6)], &mut Vec::new());
         assert_eq!(released(&mut outbox, 4), [3], "an answer that concerns no key waits for nothing");
         assert_eq!(released(&mut outbox, 5), [1, 2]);
         assert_eq!(released(&mut outbox, 5), [0; 0]);
@@ -94,9 +111,28 @@ mod tests {
     fn t8_an_answer_that_has_not_left_is_withdrawn_here_and_one_that_has_by_the_shell() {
         let mut outbox = Outbox::default();
         let withdraw = |id| Pending { after: Lsn(0), action: Action::Withdraw { id: ActionId(id), conn: CONN } };
-        outbox.take(&mut vec![answer(1, 5), answer(2, 6)]);
+        let mut reports = Vec::new();
+        outbox.take(&mut vec![answer(1, 5), answer(2, 6)], &mut reports);
         assert_eq!(released(&mut outbox, 5), [1]);
-        outbox.take(&mut vec![withdraw(1), withdraw(2)]);
+        outbox.take(&mut vec![withdraw(1), withdraw(2)], &mut reports);
         assert_eq!(released(&mut outbox, 6), [101]);
+        assert!(
+            matches!(reports[..], [Input::Report { action: ActionId(2), report: Report::Undeliverable }]),
+            "a write that the shell never sees is reported here: {reports:?}"
+        );
+    }
+
+    #[test]
+    fn section_2_a_reversal_that_has_not_left_is_unsent_and_one_that_has_goes_on() {
+        let reversal = |id| {
+            let message = Box::new(Fields::new(Mti::new(b"0420")));
+            let link = LinkId { index: 0, generation: 0 };
+            Pending { after: Lsn(5), action: Action::ToIssuer { id: ActionId(id), link, message, card: None } }
+        };
+        let unsend = |id| Pending { after: Lsn(0), action: Action::Unsend { id: ActionId(id) } };
+        let (mut outbox, mut reports) = (Outbox::default(), Vec::new());
+        outbox.take(&mut vec![reversal(1), unsend(1), unsend(2)], &mut reports);
+        assert!(outbox.is_empty(), "nothing of it reaches the shell");
+        assert!(matches!(reports[..], [Input::Report { action: ActionId(1), report: Report::NotSent }]), "{reports:?}");
     }
 }

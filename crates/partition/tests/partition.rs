@@ -110,6 +110,7 @@ impl World {
             }
             Action::Find { id, query } => vec![self.partition.look_up(&query).run(id)],
             Action::Withdraw { .. }
+            | Action::Unsend { .. }
             | Action::Resolved { .. }
             | Action::ResetIfUnacknowledged { .. }
             | Action::CloseLink { .. }

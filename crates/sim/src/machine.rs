@@ -272,6 +272,7 @@ impl World {
                     self.input(Input::Report { action: id, report: Report::Undeliverable });
                 }
             }
+            Action::Unsend { .. } => self.violation("an order of the outbox left it".to_owned()),
             Action::ResetIfUnacknowledged { link } => {
                 let at = link.index as usize;
                 let conn = &self.conns[at];

@@ -49,6 +49,12 @@ pub enum Action {
         /// The connection that it was meant for.
         conn: ConnId,
     },
+    /// Take a reversal back if it still waits for its record: an operator decided otherwise (section 2, `stands`). The
+    /// partition does it, and reports `NotSent`; what has left goes on, and the shell never sees this.
+    Unsend {
+        /// The write.
+        id: ActionId,
+    },
     /// Close this link connection if the kernel still holds bytes that the issuer's host did not acknowledge (R3, at T1).
     ResetIfUnacknowledged {
         /// The connection.

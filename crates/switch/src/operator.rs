@@ -157,8 +157,14 @@ impl Switch {
             self.state.exceptions.iter().filter(|(_, exception)| named(exception)).map(|(lsn, _)| *lsn).collect();
         let Some(movement) = known.and_then(|id| self.movement(id)) else {
             // Memory has let it go: it ended. What a person still had of it can be closed all the same.
-            if exceptions.is_empty() || resolution == Resolution::Undo {
-                return Err(Refusal::UnknownRrn);
+            match resolution {
+                _ if exceptions.is_empty() => return Err(Refusal::UnknownRrn),
+                Resolution::Undo => return Err(Refusal::UnknownRrn),
+                // What stands cannot be changed where it is not known.
+                Resolution::UndoneElsewhere | Resolution::AdjustedElsewhere { .. } => {
+                    return Err(Refusal::EntryMovesNothing);
+                }
+                Resolution::Stands => {}
             }
             self.close_exceptions(now, exceptions, &who, &why, out);
             return Ok(());
@@ -181,6 +187,7 @@ impl Switch {
             Decision::Refuse(refusal) => return Err(refusal),
             Decision::Resolve => {
                 self.withdraw(id, out);
+                self.unsend(id, out);
                 self.stop_sending(id);
                 self.record_verdict(now, id, resolution, &who, &why, out);
                 self.settle(id, out);

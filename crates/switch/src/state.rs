@@ -745,6 +745,7 @@ mod tests {
                 }
                 Action::ToTerminal { message, .. } => said.push(format!("code {}", message.text(39).unwrap())),
                 Action::Withdraw { .. }
+                | Action::Unsend { .. }
                 | Action::ResetIfUnacknowledged { .. }
                 | Action::CloseLink { .. }
                 | Action::Find { .. }

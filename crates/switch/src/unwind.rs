@@ -11,7 +11,7 @@ use iso8583::{Fields, ResponseCode, Stan};
 use crate::action::{Action, Note, Pending};
 use crate::answer::{booked_minor, card_agrees, terminal_agrees};
 use crate::card::CardHmac;
-use crate::ids::{ActionId, IssuerNo, LinkId, LinkNo, MovementId, Now};
+use crate::ids::{ActionId, IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now};
 use crate::input::Report;
 use crate::machine::{Flight, Output, Purpose, Sending, Switch};
 use crate::message;
@@ -352,6 +352,14 @@ impl Switch {
             self.take_from_flight(id);
             self.clear_reversal_timer(id);
             self.reversal_due(now, id, out);
+        }
+    }
+
+    /// Takes back a send that may not have left yet (section 2, `stands`).
+    pub(crate) fn unsend(&self, id: MovementId, out: &mut Output) {
+        let in_flight = self.live.get(&id).and_then(|live| live.sending.in_flight);
+        if let Some(Flight { action, .. }) = in_flight.filter(|flight| self.purposes.contains_key(&flight.action)) {
+            out.actions.push(Pending { after: Lsn(0), action: Action::Unsend { id: action } });
         }
     }
 

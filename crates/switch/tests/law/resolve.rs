@@ -1,6 +1,6 @@
 //! What an operator decides where no rule can. The language of the scripts is in `world`.
 
-use crate::world::{World, check, config};
+use crate::world::{World, check, check_with, config};
 
 #[test]
 fn an_operator_decides_what_no_rule_can() {
@@ -168,4 +168,42 @@ fn k2_an_approval_that_may_not_have_been_delivered_can_be_closed() {
     ));
     check(&format!("{unknown}resolve 1 undone-elsewhere > resolved\nunknown 0\nnet 1 0"));
     check(&format!("{unknown}resolve 1 undo > issuer 0420 1000 4001; resolved\nunknown 0"));
+}
+
+/// Section 2: *stands* withdraws unsent reversals.
+#[test]
+fn stands_takes_a_reversal_back_that_may_not_have_left() {
+    let promised = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    check(&format!(
+        "{promised}report silent\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         resolve 1 stands > unsend; resolved
+         never-sent
+         pass 3600000
+         state 1 resolved\nnet 1 1000"
+    ));
+    check(&format!(
+        "{promised}reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\nresolve 1 stands > resolved\nstate 1 resolved"
+    ));
+}
+
+/// What stands cannot be changed where it is not known: only the entry could be closed, and the amount would be lost.
+#[test]
+fn an_adjustment_of_what_memory_let_go_is_refused() {
+    check_with(
+        |config| config.dedup_keys = 1,
+        "sale 1 1000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         sale 1 900 > terminal 0210 94
+         pass 3000
+         sale 2 500 fresh > issuer 0200 500
+         answer 51 > terminal 0210 51
+         pass 2600000
+         sale 3 500 fresh > issuer 0200 500
+         movements 2
+         resolve named undone-elsewhere > refused EntryMovesNothing
+         resolve named adjusted-elsewhere 1 > refused EntryMovesNothing
+         exceptions 1
+         resolve named stands > resolved
+         exceptions 0",
+    );
 }

@@ -9,7 +9,7 @@
 //!   tap N (chip's counter), random N and cryptogram N (with tap), shop N (merchant)
 //! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, de95 TEXT, again, oldtime)
 //! complete STAN CODE             0202 (complete-again: 0203)
-//! resolve STAN|unknown|entry HOW [N]   an operator decides (entry: about the oldest on the list)
+//! resolve STAN|unknown|named|entry HOW [N]   an operator decides (entry: about the oldest on the list)
 //! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, currency N,
 //!   rrn TEXT, on LINK)
 //! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, currency N, mti N)
@@ -328,6 +328,9 @@ impl World {
         };
         let case = match words.at(1) {
             "unknown" => Case::Movement(iso8583::Rrn::try_from(&b"999999999999"[..]).unwrap()),
+            "named" => Case::Movement(
+                self.core().exceptions().next().and_then(|(_, entry)| entry.rrn).expect("an entry with an RRN"),
+            ),
             "entry" => Case::Entry(self.core().exceptions().next().map_or(Lsn(77), |(entry, _)| entry)),
             _ => Case::Movement(self.movement(words).rrn),
         };
@@ -488,6 +491,7 @@ impl World {
                     reports.push((id, self.fates.pop_front().unwrap_or(Some(Report::Written))));
                 }
                 Action::Withdraw { .. } => self.sent.push("withdraw".into()),
+                Action::Unsend { .. } => self.sent.push("unsend".into()),
                 Action::CloseLink { refused, .. } => {
                     self.sent.push(format!("close link{}", if refused.is_some() { " refused" } else { "" }))
                 }

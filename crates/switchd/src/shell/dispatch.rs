@@ -43,6 +43,8 @@ pub(crate) fn carry_out(shell: &Shell, view: &Switch, action: Action) -> Option<
             }
             None
         }
+        // The partition's own.
+        Action::Unsend { .. } => None,
         Action::ResetIfUnacknowledged { link } => {
             if let Some(link) = shell.links.borrow().get(link_place(link)) {
                 link.peer.line.reset_if_unacknowledged();
