@@ -1,7 +1,8 @@
 //! Deliberate bugs, to see that the simulation notices broken rules: a test of the tests.
 //!
 //! Only builds with the feature `mutants` hold them, and there one at a time is in force, for the whole process. Invariant:
-//! without the feature `on` is `false` for the compiler, and nothing of this is in the program.
+//! without the feature `on` is `false` for the compiler, and nothing of this is in the program. The journal, which does not know this
+//! crate, has a macro like this one.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
