@@ -359,13 +359,13 @@ impl World {
         }
     }
 
-    pub(crate) fn hub_answered(&mut self, at: usize, message: &Fields) {
+    pub(crate) fn hub_answered(&mut self, message: &Fields) {
         if let Some(device) = self.device_of(message) {
-            self.device_answered(device, at, message);
+            self.device_answered(device, message);
         }
     }
 
-    pub(crate) fn device_answered(&mut self, device: usize, _at: usize, message: &Fields) {
+    pub(crate) fn device_answered(&mut self, device: usize, message: &Fields) {
         if self.devices[device].gone {
             return;
         }
@@ -376,7 +376,7 @@ impl World {
         let Some(receipt) = self.devices[device].terminal.answer(wall_ms, message) else { return };
         self.tell(|| format!("terminal {device} shows {:?} {}", receipt.outcome, receipt.code.as_deref().unwrap_or("-")));
         match receipt.kind {
-            Kind::Reversal => self.was_reversed(device, &receipt),
+            Kind::Reversal => self.rest(device),
             Kind::Sale | Kind::Cash | Kind::Authorisation | Kind::Balance | Kind::Echo | Kind::SignOn => {
                 self.was_answered(device, &receipt);
             }
@@ -409,10 +409,6 @@ impl World {
         if let Some(intent) = intent {
             self.intents[intent].done = true;
         }
-    }
-
-    fn was_reversed(&mut self, device: usize, _receipt: &Receipt) {
-        self.rest(device);
     }
 
     /// No answer came: what the terminal and the person before it do then.

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 
 use counterparts::issuer::{Effect, Issuer};
 use iso8583::Fields;
-use switch::LinkNo;
 
 use crate::chaos::Chaos;
 use crate::plan::{Plan, Trouble};
@@ -35,11 +34,11 @@ impl Host {
 }
 
 impl World {
-    pub(crate) fn host_receives(&mut self, host: usize, _link: LinkNo, at: usize, message: &Fields) {
+    pub(crate) fn host_receives(&mut self, host: usize, at: usize, message: &Fields) {
         if !self.hosts[host].up {
             return;
         }
-        let wrong = self.auditor.issuer_sees(host, message);
+        let wrong = self.auditor.issuer_sees(message);
         if let Some(wrong) = wrong {
             self.violation(wrong);
         }

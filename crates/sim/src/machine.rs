@@ -277,7 +277,7 @@ impl World {
                 let at = link.index as usize;
                 let conn = &self.conns[at];
                 if link.generation == life && conn.switch_up && (conn.on_the_way > 0 || !conn.pending.is_empty()) {
-                    self.reset(at);
+                    self.cut(at, false);
                 }
             }
             Action::CloseLink { link, .. } => {

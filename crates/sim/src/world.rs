@@ -221,6 +221,9 @@ impl World {
             return;
         }
         let idle = self.devices.iter().all(Device::is_idle);
+        if idle {
+            self.operator_decides();
+        }
         if idle && self.is_settled() {
             self.over = true;
         } else if self.now > self.drain_since + DRAINS_WITHIN {
@@ -391,7 +394,7 @@ impl World {
     }
 
     /// The network loses a connection. With `half_open` one of the sides learns of it much later.
-    fn cut(&mut self, at: usize, half_open: bool) {
+    pub(crate) fn cut(&mut self, at: usize, half_open: bool) {
         if std::mem::replace(&mut self.conns[at].dead, true) {
             return;
         }
@@ -405,11 +408,6 @@ impl World {
         }
         self.events.put(self.now + switch, Event::Ended { conn: at, at: End::Switch });
         self.events.put(self.now + peer, Event::Ended { conn: at, at: End::Peer });
-    }
-
-    /// Loses a connection at once, for both sides.
-    pub(crate) fn reset(&mut self, at: usize) {
-        self.cut(at, false);
     }
 
     fn ended(&mut self, at: usize, end: End) {
@@ -510,9 +508,9 @@ impl World {
                 self.input(Input::Issuer { link: link_id(at, life), message });
             }
             (End::Switch, Peer::Device(_) | Peer::Hub(_)) => self.terminal_message(at, message),
-            (End::Peer, Peer::Host { host, link }) => self.host_receives(host, link, at, &message),
-            (End::Peer, Peer::Device(device)) => self.device_answered(device, at, &message),
-            (End::Peer, Peer::Hub(_)) => self.hub_answered(at, &message),
+            (End::Peer, Peer::Host { host, .. }) => self.host_receives(host, at, &message),
+            (End::Peer, Peer::Device(device)) => self.device_answered(device, &message),
+            (End::Peer, Peer::Hub(_)) => self.hub_answered(&message),
         }
     }
 }

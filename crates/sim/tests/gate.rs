@@ -4,15 +4,14 @@
 
 use sim::{COMMIT, Limits, Plan, Telling, run, run_seeds, shrink};
 
-/// Seeds that broke something once, with what they found. They run first.
+/// Seeds that broke something with the plans of today; they run first. What earlier plans found is in docs/TESTING.md, held by
+/// tests of the law, as their seeds draw something else now.
 const CORPUS: &[u64] = &[
-    // A deciding reversal was acknowledged while the approval was on its way: it is decided again (R3).
-    16, 230, 626,
-    // The reversal of an approval of more named what the issuer had answered, and was refused for ever (T4).
-    27,   // A repeat's answer could not be handed over, and took back a sale that its terminal held (M8).
-    1322, // An answer that was queued twice was withdrawn once (D7).
-    16,   // Two equal sales in flight, and nobody was told (D6, I9).
-    337,
+    // An operator decided while a part of the sale was still being reversed.
+    959, // The auditor took what became of an answer for the end of a person's case.
+    555, 778,    // He took another terminal's answer for word of this movement.
+    22_386, // A terminal that had used up its tombstones never came to rest.
+    22_886,
 ];
 
 const TRANSACTIONS: u64 = 1_000_000;

@@ -21,8 +21,7 @@ type Stands = BTreeMap<String, i64>;
 
 impl World {
     /// Nothing is open but what a person has.
-    pub(crate) fn is_settled(&mut self) -> bool {
-        self.operator_decides();
+    pub(crate) fn is_settled(&self) -> bool {
         let Some(partition) = &self.machine.partition else { return false };
         partition.quiet() && partition.view().movements().all(|movement| !movement.is_open())
     }

@@ -128,7 +128,7 @@ impl Auditor {
     }
 
     /// I1, at the issuer.
-    pub(crate) fn issuer_sees(&mut self, _host: usize, message: &Fields) -> Option<String> {
+    pub(crate) fn issuer_sees(&self, message: &Fields) -> Option<String> {
         let moves = matches!(message.mti().class(), 1 | 2 | 4);
         if self.blind || !moves {
             return None;
