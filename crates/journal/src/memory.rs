@@ -62,8 +62,8 @@ struct Disk {
 
 #[derive(Clone, Default)]
 struct Inode {
-    current: Vec<u8>,
-    synced: Vec<u8>,
+    current: Arc<Vec<u8>>,
+    synced: Arc<Vec<u8>>,
     /// The length is not durable yet.
     new: bool,
     /// Held by every open file.
@@ -160,11 +160,11 @@ impl Inode {
 
     fn sync(&mut self) {
         if self.new {
-            self.synced.resize(self.current.len(), 0);
+            Arc::make_mut(&mut self.synced).resize(self.current.len(), 0);
             self.new = false;
         }
         for (offset, data) in self.writes.drain(..) {
-            Inode::write(&mut self.synced, offset, &data);
+            Inode::write(Arc::make_mut(&mut self.synced), offset, &data);
         }
     }
 }
@@ -223,7 +223,7 @@ impl MemStorage {
         }
         let mut inodes = Vec::new();
         for (file, inode) in &mut names {
-            let bytes = disk.inodes[*inode].survive(file, &mut fate);
+            let bytes = Arc::new(disk.inodes[*inode].survive(file, &mut fate));
             *inode = inodes.len();
             inodes.push(Inode { current: bytes.clone(), synced: bytes, ..Inode::default() });
         }
@@ -287,8 +287,8 @@ impl MemStorage {
         let mut disk = self.disk();
         let inode = disk.names[file];
         let inode = &mut disk.inodes[inode];
-        inode.current[offset as usize] ^= 1 << bit;
-        if let Some(byte) = inode.synced.get_mut(offset as usize) {
+        Arc::make_mut(&mut inode.current)[offset as usize] ^= 1 << bit;
+        if let Some(byte) = Arc::make_mut(&mut inode.synced).get_mut(offset as usize) {
             *byte ^= 1 << bit;
         }
     }
@@ -297,7 +297,7 @@ impl MemStorage {
     #[must_use]
     pub fn bytes_of(&self, file: &str) -> Option<Vec<u8>> {
         let disk = self.disk();
-        disk.names.get(file).map(|inode| disk.inodes[*inode].current.clone())
+        disk.names.get(file).map(|inode| disk.inodes[*inode].current.to_vec())
     }
 
     /// Up to `length` bytes of a file from `offset` on, as far as they are durable; `None` when its name is not.
@@ -312,7 +312,7 @@ impl MemStorage {
     /// Puts a file in place of what there is, durably.
     pub fn put(&self, file: &str, bytes: Vec<u8>) {
         let mut disk = self.disk();
-        let inode = disk.inodes.len();
+        let (inode, bytes) = (disk.inodes.len(), Arc::new(bytes));
         disk.inodes.push(Inode { current: bytes.clone(), synced: bytes, ..Inode::default() });
         disk.names.insert(file.to_owned(), inode);
         disk.synced_names.insert(file.to_owned(), inode);
@@ -328,7 +328,7 @@ impl MemStorage {
 
 impl Inode {
     fn survive(&self, file: &str, fate: &mut impl FnMut(Unsynced<'_>) -> Fate) -> Vec<u8> {
-        let mut bytes = self.synced.clone();
+        let mut bytes = self.synced.to_vec();
         if self.new && fate(Unsynced::Length(file)) != Fate::Lost {
             bytes.resize(self.current.len(), 0);
         }
@@ -405,7 +405,7 @@ impl Storage for MemStorage {
             *left = left.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
         }
         let inode = disk.inodes.len();
-        let current = vec![0; bytes as usize];
+        let current = Arc::new(vec![0; bytes as usize]);
         disk.inodes.push(Inode { current, new: true, ..Inode::default() });
         disk.change(NameChange::Create(name.to_owned(), inode));
         Ok(self.handle(&disk, inode))
@@ -463,7 +463,7 @@ impl StorageFile for MemFile {
         let fault = due(&mut disk.faults.write);
         let written = fault.map_or(bytes, |written| &bytes[..written.min(bytes.len())]);
         let inode = &mut disk.inodes[self.inode];
-        Inode::write(&mut inode.current, offset as usize, written);
+        Inode::write(Arc::make_mut(&mut inode.current), offset as usize, written);
         inode.writes.push((offset as usize, written.to_vec()));
         if fault.is_some() { Err(io_error()) } else { Ok(()) }
     }

@@ -128,6 +128,7 @@ pub(crate) struct Flag {
 pub(crate) struct Book {
     pub(crate) pages: BTreeMap<u64, Page>,
     pub(crate) by_rrn: BTreeMap<String, u64>,
+    by_terminal: BTreeMap<String, Vec<u64>>,
     pub(crate) flags: Vec<Flag>,
     pub(crate) tombstones: Vec<(String, u32)>,
     /// Rules that records show at work.
@@ -281,6 +282,11 @@ impl Book {
         Ok(())
     }
 
+    /// The pages of a terminal.
+    pub(crate) fn pages_of(&self, terminal: &str) -> impl Iterator<Item = &Page> {
+        self.by_terminal.get(terminal).into_iter().flatten().filter_map(|id| self.pages.get(id))
+    }
+
     fn page(&mut self, id: u64) -> Read<&mut Page> {
         self.pages.get_mut(&id).ok_or(Unreadable)
     }
@@ -328,9 +334,12 @@ impl Book {
             evidence: 0,
         };
         if group != Profile::Unknown.group().0 {
-            let waits = |other: &&mut Page| other.terminal == page.terminal && other.standing == Standing::AwaitingIssuer;
-            self.pages.values_mut().filter(waits).for_each(|other| other.abandoned = true);
+            for other in self.by_terminal.get(&page.terminal).into_iter().flatten() {
+                let other = self.pages.get_mut(other).ok_or(Unreadable)?;
+                other.abandoned |= other.standing == Standing::AwaitingIssuer;
+            }
         }
+        self.by_terminal.entry(page.terminal.clone()).or_default().push(id);
         if self.by_rrn.insert(page.rrn.clone(), id).is_some() {
             self.wrong.push(format!("I3: RRN {} names two movements", page.rrn));
         }

@@ -13,6 +13,8 @@ const RECORD_HEADER: usize = 20;
 #[derive(Default)]
 pub(crate) struct Tail {
     segment: u64,
+    /// The file's name.
+    name: String,
     offset: u64,
     pub(crate) lsn: u64,
 }
@@ -34,7 +36,7 @@ impl Tail {
     pub(crate) fn advance(&mut self, disk: &MemStorage, mut each: impl FnMut(u64, &[u8])) {
         if self.offset == 0 {
             let Some(first) = first_segment(disk) else { return };
-            (self.segment, self.offset) = (first, SECTOR as u64);
+            self.go_to(first);
         }
         loop {
             if let Some(group) = self.group(disk) {
@@ -48,20 +50,23 @@ impl Tail {
             if !due {
                 return;
             }
-            (self.segment, self.offset) = (self.segment + 1, SECTOR as u64);
+            self.go_to(self.segment + 1);
         }
+    }
+
+    fn go_to(&mut self, segment: u64) {
+        (self.segment, self.name, self.offset) = (segment, name(segment), SECTOR as u64);
     }
 
     /// The whole group at this place, if the one that is due is there.
     fn group(&self, disk: &MemStorage) -> Option<Vec<u8>> {
-        let name = name(self.segment);
-        let head = disk.durable_bytes(&name, self.offset, GROUP_HEADER)?;
+        let head = disk.durable_bytes(&self.name, self.offset, GROUP_HEADER)?;
         let due = head.starts_with(b"SWJGROUP") && u64_at(&head, 8)? == self.segment && u64_at(&head, 16)? == self.lsn + 1;
         if !due {
             return None;
         }
         let length = (GROUP_HEADER + 8 + u32_at(&head, 36)? as usize).next_multiple_of(SECTOR);
-        let group = disk.durable_bytes(&name, self.offset, length)?;
+        let group = disk.durable_bytes(&self.name, self.offset, length)?;
         // The last eight bytes close the group; without them it is not all there.
         (group.len() == length && u64_at(&group, length - 8)? != 0).then_some(group)
     }

@@ -46,7 +46,7 @@ impl World {
         self.auditor.read_on(&self.machine.storage);
         let id = self.auditor.book.by_rrn.get(rrn.to_string().trim_end())?;
         let page = &self.auditor.book.pages[id];
-        self.devices.iter().find(|device| is_of(page, device.id.terminal())).and_then(|device| {
+        self.devices.iter().find(|device| device.id.terminal() == page.terminal.as_bytes()).and_then(|device| {
             let at = device.terminal.beliefs().iter().rposition(|belief| is_for(page, belief))?;
             device.knows(at)
         })
@@ -237,13 +237,9 @@ impl World {
 
     /// The pages of a terminal's request.
     fn pages_of<'a>(&'a self, device: usize, belief: &'a BeliefLine) -> impl Iterator<Item = &'a Page> {
-        let terminal = self.devices[device].id;
-        self.auditor.book.pages.values().filter(move |page| is_of(page, terminal.terminal()) && is_for(page, belief))
+        let terminal = std::str::from_utf8(self.devices[device].id.terminal()).unwrap_or_default();
+        self.auditor.book.pages_of(terminal).filter(move |page| is_for(page, belief))
     }
-}
-
-fn is_of(page: &Page, terminal: &[u8]) -> bool {
-    page.terminal.as_bytes() == terminal
 }
 
 fn is_for(page: &Page, belief: &BeliefLine) -> bool {

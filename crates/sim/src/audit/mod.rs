@@ -28,6 +28,8 @@ pub(crate) struct Auditor {
     pub(crate) book: Book,
     /// A fingerprint of every durable record, by LSN less one.
     prints: Vec<u32>,
+    /// The first record that was read again with another fingerprint.
+    changed: Option<u64>,
     /// Who used a STAN of a link last, and when.
     stans: BTreeMap<(LinkNo, String), (String, u64)>,
     /// Whose (DE7, STAN) it was, by issuer and kind.
@@ -46,6 +48,7 @@ impl Auditor {
             tail: Tail::default(),
             book: Book::default(),
             prints: Vec::new(),
+            changed: None,
             stans: BTreeMap::new(),
             numbers: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -59,10 +62,17 @@ impl Auditor {
         if self.blind {
             return;
         }
-        let (book, prints) = (&mut self.book, &mut self.prints);
+        let (book, prints, changed) = (&mut self.book, &mut self.prints, &mut self.changed);
         self.tail.advance(disk, |lsn, payload| {
-            prints.push(crc32c::crc32c(payload));
-            book.take(lsn, payload);
+            let print = crc32c::crc32c(payload);
+            match prints.get(lsn as usize - 1) {
+                Some(before) if *before == print => {}
+                Some(_) => *changed = changed.or(Some(lsn)),
+                None => {
+                    prints.push(print);
+                    book.take(lsn, payload);
+                }
+            }
         });
     }
 
@@ -71,11 +81,11 @@ impl Auditor {
         if self.blind {
             return None;
         }
-        let before = std::mem::take(&mut self.prints);
-        (self.tail, self.book) = (Tail::default(), Book::default());
+        let known = self.prints.len() as u64;
+        self.tail = Tail::default();
         self.read_on(disk);
-        let kept = before.iter().zip(&self.prints).take_while(|(before, now)| before == now).count();
-        (kept < before.len()).then(|| format!("K5: record {} was durable and is lost or changed", kept + 1))
+        let lost = (self.tail.lsn < known).then_some(self.tail.lsn + 1);
+        self.changed.or(lost).map(|lsn| format!("K5: record {lsn} was durable and is lost or changed"))
     }
 
     /// I1, at the wire: what leaves for an issuer has its intent on disk; I3, M5: its numbers are its own.
