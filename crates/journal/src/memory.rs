@@ -16,7 +16,7 @@ use crate::storage::{Storage, StorageFile};
 pub enum Unsynced<'a> {
     /// A change of the directory concerning this name: creation, renaming (the new name), removal.
     Name(&'a str),
-    /// The length of a new file; lost, the file is empty.
+    /// The length of a new file, or of one that was made anew; lost, the file is empty, or what it was.
     Length(&'a str),
     /// A piece of a write, within one sector.
     Piece {
@@ -160,7 +160,7 @@ impl Inode {
 
     fn sync(&mut self) {
         if self.new {
-            Arc::make_mut(&mut self.synced).resize(self.current.len(), 0);
+            self.synced = Arc::new(vec![0; self.current.len()]);
             self.new = false;
         }
         for (offset, data) in self.writes.drain(..) {
@@ -330,7 +330,7 @@ impl Inode {
     fn survive(&self, file: &str, fate: &mut impl FnMut(Unsynced<'_>) -> Fate) -> Vec<u8> {
         let mut bytes = self.synced.to_vec();
         if self.new && fate(Unsynced::Length(file)) != Fate::Lost {
-            bytes.resize(self.current.len(), 0);
+            bytes = vec![0; self.current.len()];
         }
         for (write, (offset, data)) in self.writes.iter().enumerate() {
             let mut at = 0;
@@ -404,8 +404,16 @@ impl Storage for MemStorage {
         if let Some(left) = &mut disk.faults.space_left {
             *left = left.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
         }
-        let inode = disk.inodes.len();
         let current = Arc::new(vec![0; bytes as usize]);
+        if let Ok(inode) = disk.find(name) {
+            // As `O_TRUNC` does it: the file of this name is another file no more than before.
+            let file = &mut disk.inodes[inode];
+            file.current = current;
+            file.new = true;
+            file.writes.clear();
+            return Ok(self.handle(&disk, inode));
+        }
+        let inode = disk.inodes.len();
         disk.inodes.push(Inode { current, new: true, ..Inode::default() });
         disk.change(NameChange::Create(name.to_owned(), inode));
         Ok(self.handle(&disk, inode))

@@ -35,7 +35,7 @@ pub trait Storage: Send + Sync + 'static {
     fn list(&self) -> io::Result<Vec<String>>;
 
     /// Makes a file of `bytes` zeros whose blocks are allocated, so that writing inside it needs no space.
-    /// An existing one is replaced. On an error nothing is left behind.
+    /// An existing one is truncated and made so; its name needs no `sync_dir` then. On an error nothing is left behind.
     ///
     /// # Errors
     /// `StorageFull` when there is no space.

@@ -3,6 +3,8 @@
 mod common;
 mod crashes;
 mod files;
+mod fixtures;
 mod flips;
+mod interrupted;
 mod model;
 mod promises;
