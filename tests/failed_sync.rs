@@ -2,18 +2,16 @@
 //! ends with a code of its own, and the next one recovers.
 //!
 //! `strace` makes `fdatasync` fail in the real process, from a given call on; which calls belong to a start is counted on a
-//! clean one first. Without `strace`, or where it may not trace, there is nothing to see here: the test says `SKIPPED`, and
-//! fails where `SWITCHD_REQUIRE_STRACE` is set, as `.ci/run` does.
+//! clean one first.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use iso8583::Fields;
 
 use crate::support::daemon::switchd;
 use crate::support::site::PAN;
+use crate::support::strace::{can_trace_for, injected, tracer};
 use crate::support::{Daemon, Options, Site, code, repeat_of, sale};
 
 /// The exit code that the table of `switchd --help` calls journal-poisoned.
@@ -22,11 +20,6 @@ const JOURNAL_POISONED: i32 = 23;
 /// So many syncs after the start, one after the other, are made to fail. The journal of a sale takes two or three, so that
 /// these fall on intents, outcomes and marks of handing.
 const FAILED: u32 = 6;
-
-/// The tracer's command line; it writes what it saw to `output`.
-fn tracer<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&["strace", "-D", "-f", "-o", output, "-e", "trace=fdatasync"], more].concat()
-}
 
 /// How often each thread has begun to sync, by the tracer's output.
 fn syncs(output: &Path) -> BTreeMap<String, u32> {
@@ -48,7 +41,7 @@ struct Start {
 
 async fn syncs_of_a_start(site: &mut Site, request: &Fields) -> Start {
     let output = site.dir().join("syncs.txt");
-    let tracer = tracer(output.to_str().expect("the path is text"), &[]);
+    let tracer = tracer(output.to_str().expect("the path is text"), "fdatasync", &[]);
     site.daemon = Daemon::spawn_under(&tracer, &site.config(), &site.dir().join("switchd.log"));
     site.daemon.ready().await;
     let started = syncs(&output);
@@ -61,21 +54,9 @@ async fn syncs_of_a_start(site: &mut Site, request: &Fields) -> Start {
     Start { at_most: started.values().copied().max().unwrap_or(0), on_the_journals_thread: of_start(grown[0].0) }
 }
 
-fn can_trace() -> bool {
-    let tried =
-        Command::new("strace").args(["-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    tried.is_ok_and(|status| status.success())
-}
-
 #[tokio::test]
 async fn m6_after_a_failed_sync_nobody_is_told_anything_and_the_restart_recovers() {
-    if !can_trace() {
-        // Past the capture of the test's output: a skipped proof is told.
-        let _ = writeln!(std::io::stderr(), "SKIPPED m6: strace is not installed or may not trace here");
-        assert!(
-            std::env::var_os("SWITCHD_REQUIRE_STRACE").is_none(),
-            "SWITCHD_REQUIRE_STRACE is set, and strace cannot trace"
-        );
+    if !can_trace_for("m6") {
         return;
     }
     let mut site = Site::open(Options { original_horizon: 1_500, ..Options::default() }).await;
@@ -84,8 +65,7 @@ async fn m6_after_a_failed_sync_nobody_is_told_anything_and_the_restart_recovers
     let start = syncs_of_a_start(&mut site, &sale(1, stan, PAN, 101)).await;
     for after_the_start in 1..=FAILED {
         let fails_from = start.at_most + after_the_start;
-        let inject = format!("inject=fdatasync:error=EIO:when={fails_from}+");
-        let tracer = tracer("/dev/null", &["-e", &inject]);
+        let tracer = injected("fdatasync", "error=EIO", &format!("{fails_from}+"));
         site.daemon = Daemon::spawn_under(&tracer, &site.config(), &site.dir().join("switchd.log"));
         site.daemon.ready().await;
         let (mut line, mut idle) = (site.line(1).await, site.line(2).await);

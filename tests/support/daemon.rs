@@ -2,7 +2,9 @@
 //!
 //! Invariant: a daemon does not outlive its test, and a test that fails shows the end of its log.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -80,6 +82,8 @@ pub(crate) struct Daemon {
     child: Child,
     addresses_file: PathBuf,
     log: PathBuf,
+    /// What others wrote there before.
+    log_begins: u64,
     addresses: Option<Addresses>,
 }
 
@@ -87,18 +91,20 @@ impl Daemon {
     /// Starts `switchd serve` with this configuration, which names `addresses.json` beside it as its addresses file.
     /// Standard error is appended to `log`, standard output too.
     pub(crate) fn spawn(config: &Path, log: &Path) -> Self {
-        Self::spawn_under(&[], config, log)
+        Self::spawn_under::<&str>(&[], config, log)
     }
 
     /// The same, started by a tracer: its command line, to which the daemon's is added. The tracer leaves the daemon the
     /// child of this process.
-    pub(crate) fn spawn_under(tracer: &[&str], config: &Path, log: &Path) -> Self {
+    pub(crate) fn spawn_under<S: AsRef<OsStr>>(tracer: &[S], config: &Path, log: &Path) -> Self {
         let addresses_file = config.with_file_name("addresses.json");
         // What an earlier process wrote must not be taken for this one's.
         let _ = fs::remove_file(&addresses_file);
         let out = append(log);
+        let log_begins = out.metadata().expect("an open file has a length").len();
         let err = out.try_clone().expect("an open file can be cloned");
-        let mut line = tracer.iter().copied().chain([SWITCHD, "serve", "--config"]);
+        let daemon = [SWITCHD, "serve", "--config"].map(OsStr::new);
+        let mut line = tracer.iter().map(AsRef::as_ref).chain(daemon);
         let child = Command::new(line.next().expect("the daemon at least"))
             .args(line)
             .arg(config)
@@ -107,7 +113,7 @@ impl Daemon {
             .stderr(err)
             .spawn()
             .expect("the daemon starts");
-        Daemon { child, addresses_file, log: log.to_owned(), addresses: None }
+        Daemon { child, addresses_file, log: log.to_owned(), log_begins, addresses: None }
     }
 
     /// Waits until it listens and says that it is ready: every issuer has a link.
@@ -190,6 +196,30 @@ impl Daemon {
         body.to_owned()
     }
 
+    /// SIGSTOP, and waits until none of its threads runs.
+    pub(crate) async fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let threads = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        until("every thread of the daemon has stopped", async || {
+            let mut threads = fs::read_dir(&threads).expect("the daemon is ours");
+            // `pid (name) state …`; the names of its threads have no parenthesis.
+            let is_stopped = |stat: &str| stat.split(") ").nth(1).is_some_and(|rest| rest.starts_with(['T', 't']));
+            threads
+                .all(|thread| {
+                    let stat = thread.and_then(|thread| fs::read_to_string(thread.path().join("stat")));
+                    // A thread that has just ended runs no more.
+                    stat.is_ok_and(|stat| is_stopped(&stat))
+                })
+                .then_some(())
+        })
+        .await;
+    }
+
+    /// SIGCONT.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the daemon is ours");
@@ -238,6 +268,17 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Everything that it logged itself.
+    pub(crate) fn log_since_start(&self) -> String {
+        let mut log = String::new();
+        let read = File::open(&self.log).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.log_begins))?;
+            file.read_to_string(&mut log)
+        });
+        read.expect("the log can be read");
+        log
+    }
+
     fn addresses(&self) -> &Addresses {
         self.addresses.as_ref().expect("the daemon was waited for")
     }
@@ -269,7 +310,7 @@ pub(super) fn append(file: &Path) -> File {
 }
 
 /// Runs `switchd` with these arguments to its end.
-pub(crate) async fn switchd<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+pub(crate) async fn switchd<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     let mut command = tokio::process::Command::new(SWITCHD);
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     within("a command to end", command.output()).await.expect("the command starts")

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use counterparts::faults::Rule;
 use counterparts::issuer::{MovementLine, Report};
 use counterparts::net::http;
+use counterparts::scenario::Scenario;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -104,6 +105,12 @@ impl IssuerProcess {
     pub(crate) async fn set_faults(&self, rules: &[Rule]) {
         let put = http::put::<Vec<Rule>>(self.addresses.control, "/faults", &rules).await;
         assert_eq!(put.expect("the rules are taken").len(), rules.len());
+    }
+
+    /// Puts these rules and settings in force.
+    pub(crate) async fn set_scenario(&self, scenario: &Scenario) {
+        let put = http::put::<Scenario>(self.addresses.control, "/scenario", scenario).await;
+        assert_eq!(put.expect("the scenario is taken").name, scenario.name);
     }
 
     /// The rules in force, with how often each has acted.

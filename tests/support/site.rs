@@ -58,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) backoff_max: u64,
     /// error, warn, info, debug.
     pub(crate) log: &'static str,
+    /// Its directory; below the configuration's unless it is absolute.
+    pub(crate) journal: PathBuf,
     /// Lines for `[limits]`.
     pub(crate) limits: &'static str,
     /// Lines for the `[[group]]` of all terminals.
@@ -81,6 +83,7 @@ impl Default for Options {
             connections: 1,
             backoff_max: 100,
             log: "debug",
+            journal: PathBuf::from("journal"),
             limits: "",
             group: "",
             more: String::new(),
@@ -169,12 +172,17 @@ impl Site {
 
     /// Starts the daemon again at the same address.
     pub(crate) fn spawn_again(&mut self) {
+        self.spawn_again_under(&[]);
+    }
+
+    /// The same, under a tracer.
+    pub(crate) fn spawn_again_under(&mut self, tracer: &[String]) {
         if self.port == 0 {
             self.port = self.daemon.address().port();
         }
         let address = SocketAddr::from((self.ip, self.port));
         fs::write(self.config(), configuration(&self.options, address, &self.links)).expect("the directory is ours");
-        self.daemon = Daemon::spawn(&self.config(), &self.dir().join("switchd.log"));
+        self.daemon = Daemon::spawn_under(tracer, &self.config(), &self.dir().join("switchd.log"));
     }
 
     /// Where the links lead when the daemon is started again: an address, and whether it has TLS.
@@ -269,13 +277,18 @@ impl Site {
     /// The switch's is the output of `switchd tx --all --json`.
     pub(crate) async fn reconciled(&self, terminals: &[TerminalJournal]) -> Reconciliation {
         self.nothing_in_doubt().await;
+        self.reconciled_with(&self.issuer.movements(), terminals).await
+    }
+
+    /// The same with the books of issuers that are processes. Nothing is in doubt by now.
+    pub(crate) async fn reconciled_with(&self, books: &[MovementLine], terminals: &[TerminalJournal]) -> Reconciliation {
         let config = self.config();
         let config = config.to_str().expect("the path is text");
         let output = switchd(["tx", "--all", "--json", "--config", config]).await;
         assert!(output.status.success(), "switchd tx: {}", String::from_utf8_lossy(&output.stderr));
         let movements: Vec<Tx> = serde_json::from_slice(&output.stdout).expect("switchd tx --json prints JSON");
         let switch: Vec<_> = movements.iter().map(as_switch_movement).collect();
-        let found = reconcile(&self.issuer.movements(), &switch, terminals);
+        let found = reconcile(books, &switch, terminals);
         assert!(found.agrees(), "the ledgers disagree\n{found}");
         assert!(found.needs_operator.is_empty(), "a person is needed for {:?}", found.needs_operator);
         assert!(found.unknown_to_terminal.is_empty(), "terminals do not know {:?}", found.unknown_to_terminal);
@@ -353,12 +366,13 @@ fn own_address() -> Ipv4Addr {
 pub(crate) fn configuration(options: &Options, listen: SocketAddr, links: &[(SocketAddr, bool)]) -> String {
     let Options { crossing_margin, redeliver_grace, .. } = options;
     let Options { serial, reverses_first, reversal_retry, log, limits, group, more, .. } = options;
+    let journal = options.journal.display();
     let mut text = format!(
         r#"
 [partition]
 number = 1
 [journal]
-dir = "journal"
+dir = "{journal}"
 keys = "keys/journal.keys"
 segment_size = "1MiB"
 group_size_max = "256KiB"
