@@ -2,6 +2,7 @@
 
 mod common;
 mod crashes;
+mod edges;
 mod files;
 mod fixtures;
 mod flips;
