@@ -141,6 +141,14 @@ impl Keys {
         }
         let mut text = Zeroizing::new(String::with_capacity(4096));
         file.read_to_string(&mut text).map_err(failed)?;
+        Keys::parse(path, &text)
+    }
+
+    /// Reads the text of a key file that came from `path`.
+    ///
+    /// # Errors
+    /// [`KeyError::Line`] and [`KeyError::Missing`]; no error holds key material.
+    pub fn parse(path: &Path, text: &str) -> Result<Keys, KeyError> {
         let (mut pan, mut hmac) = (Vec::new(), None);
         for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let wrong = || KeyError::Line { path: path.into(), line: at + 1 };

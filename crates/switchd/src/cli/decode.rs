@@ -48,7 +48,7 @@ pub(crate) fn run(args: &DecodeArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
     let mut digits = Vec::new();
     for (place, letter) in text.chars().enumerate() {
         match letter.to_digit(16) {

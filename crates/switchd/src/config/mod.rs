@@ -146,11 +146,15 @@ pub(crate) struct LinkTls {
 /// Reads and checks a configuration and the registry that it names.
 pub(crate) fn load(file: &Path) -> Result<Settings, Problems> {
     let text = read_file(file)?;
-    from_text(file, &text)
+    from_text(file, &text, read_file)
 }
 
-/// As [`load`], from text that came from `file`.
-fn from_text(file: &Path, text: &str) -> Result<Settings, Problems> {
+/// As [`load`], from text that came from `file`; `read` gives the text of the registry.
+pub(crate) fn from_text(
+    file: &Path,
+    text: &str,
+    read: impl FnOnce(&Path) -> Result<String, Problems>,
+) -> Result<Settings, Problems> {
     let source = Source::new(file, text);
     let table = source.parse();
     let root = Section::root(&source, &table);
@@ -159,7 +163,7 @@ fn from_text(file: &Path, text: &str) -> Result<Settings, Problems> {
     let mut problems = source.finish();
     let relations = check::relations(&settings);
     problems.extend(relations.into_iter().map(|text| Problem { file: file.to_owned(), line: None, text }));
-    match read_file(&registry_file).and_then(|text| registry::read(&registry_file, &text, &settings.groups)) {
+    match read(&registry_file).and_then(|text| registry::read(&registry_file, &text, &settings.groups)) {
         Ok(registry) => settings.registry = registry,
         Err(found) if !registry_file.as_os_str().is_empty() => problems.extend(found.0),
         Err(_) => {} // its path is missing, which was noted

@@ -17,7 +17,7 @@ impl Fixture {
     }
 
     fn read(&self, text: &str) -> Result<Settings, Problems> {
-        from_text(&self.dir.join("switchd.toml"), text)
+        from_text(&self.dir.join("switchd.toml"), text, read_file)
     }
 }
 
