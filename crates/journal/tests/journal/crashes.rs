@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use journal::memory::{Fate, MemStorage, Unsynced};
 use journal::{Journal, Lsn, Options, Storage, write_checkpoint};
 
-use crate::common::{IDENTITY, append, commit, open, payload};
+use crate::common::{IDENTITY, append, commit, names, open, payload};
 use crate::interrupted::Interrupted;
 
 /// Segments that three small groups fill, so that a short run rotates and recycles.
@@ -20,6 +20,8 @@ struct Told {
     acknowledged: u64,
     /// The newest checkpoint whose writing succeeded.
     checkpoint: u64,
+    /// How many there must be: two, once two were written, so that one may turn out to be damaged.
+    checkpoints: usize,
     ends: Vec<u64>,
 }
 
@@ -65,7 +67,10 @@ fn checkpoint<S: Storage>(run: &Mutex<Run>, storage: &S) {
     let written = write_checkpoint(storage, lsn, &lsn.0.to_le_bytes());
     let mut run = locked(run);
     match written {
-        Ok(()) => run.told.checkpoint = lsn.0,
+        Ok(()) => {
+            run.told.checkpoints = (run.told.checkpoints + usize::from(run.told.checkpoint < lsn.0)).min(2);
+            run.told.checkpoint = lsn.0;
+        }
         Err(_) => run.failed = true,
     }
 }
@@ -120,9 +125,11 @@ fn check_recovered(storage: &Arc<MemStorage>, options: &Options, told: &Told) ->
     });
     assert!(from >= told.checkpoint, "checkpoint {} was written, {from} is the newest", told.checkpoint);
     assert_eq!(opened.recovered.checkpoints_damaged, [], "a crash damages none that has its name");
+    let checkpoints = names(&**storage).iter().filter(|name| name.starts_with("checkpoint-")).count();
+    assert!(checkpoints >= told.checkpoints, "{checkpoints} checkpoints, {} were kept", told.checkpoints);
     let expected: Vec<_> = (from + 1..=last).map(|lsn| (lsn, payload(lsn))).collect();
     assert_eq!(opened.records, expected);
-    (opened.journal, Told { acknowledged: last, checkpoint: from, ends: vec![last] })
+    (opened.journal, Told { acknowledged: last, checkpoint: from, checkpoints: told.checkpoints, ends: vec![last] })
 }
 
 /// What a crash left recovers, recovers again to the same after another crash, and goes on.

@@ -71,6 +71,21 @@ fn stats_count_groups_records_and_bytes() {
 }
 
 #[test]
+fn a_commit_is_in_flight_until_its_outcome_is_taken_and_the_close_waits_for_it() {
+    let mut journal = open(&Arc::new(MemStorage::new(IDENTITY)), &small()).expect("new").journal;
+    append(&mut journal, 1);
+    assert!(!journal.in_flight());
+    let commit = journal.take_commit().expect("open");
+    assert!(journal.in_flight());
+    journal.committed(commit.run()).expect("durable");
+    assert!(!journal.in_flight());
+    let upkeep = journal.take_upkeep().expect("nothing is in flight");
+    assert!(journal.in_flight());
+    assert!(catch_unwind(AssertUnwindSafe(|| journal.close())).is_err());
+    drop(upkeep);
+}
+
+#[test]
 fn an_outcome_of_another_journal_asserts() {
     let [mut one, mut other] =
         [1, 2].map(|number| open(&Arc::new(MemStorage::new([number; 16])), &small()).expect("new").journal);
