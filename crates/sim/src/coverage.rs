@@ -1,9 +1,9 @@
-//! How often each rule, trouble and state occurred. Decides nothing.
+//! How often each rule, trouble and change of state occurred. Decides nothing.
 
 use std::collections::BTreeMap;
 
 use partition::Opened;
-use switch::Note;
+use switch::{MovementId, Note, StateKind};
 
 use crate::plan::Trouble;
 
@@ -14,10 +14,11 @@ pub struct Coverage {
     pub rules: BTreeMap<&'static str, u64>,
     /// By the trouble's name.
     pub troubles: BTreeMap<&'static str, u64>,
-    /// By the state's name.
-    pub states: BTreeMap<&'static str, u64>,
+    /// From which state into which, as the core says of itself at the end of a turn; a new movement comes from "new".
+    pub transitions: BTreeMap<(&'static str, &'static str), u64>,
     /// Everything else that is worth a count.
     pub events: BTreeMap<&'static str, u64>,
+    states: BTreeMap<MovementId, StateKind>,
 }
 
 impl Coverage {
@@ -51,25 +52,30 @@ impl Coverage {
             Note::ObligationAcknowledged { .. } => self.rule("R2"),
             Note::LateAnswer { .. } => self.rule("T5"),
             Note::Unmatched { .. } => self.rule("T4"),
-            Note::State { state, .. } => *self.states.entry(state.name()).or_default() += 1,
+            Note::State { id, state, .. } => self.state(*id, *state),
             Note::Answered { code, rrn: None, .. } if matches!(code.as_str(), "91" | "96") => self.rule("M7"),
             Note::Answered { .. } | Note::LinkReady { .. } => {}
         }
     }
 
+    fn state(&mut self, id: MovementId, state: StateKind) {
+        let before = self.states.insert(id, state);
+        // What was never durable went with a crash, and its number begins again.
+        let before = before.filter(|_| state != StateKind::AwaitingIssuer).map_or("new", StateKind::name);
+        if before != state.name() {
+            *self.transitions.entry((before, state.name())).or_default() += 1;
+        }
+    }
+
     /// Adds another's counts.
     pub fn add(&mut self, other: &Coverage) {
-        let pairs = [
-            (&mut self.rules, &other.rules),
-            (&mut self.troubles, &other.troubles),
-            (&mut self.states, &other.states),
-            (&mut self.events, &other.events),
-        ];
-        for (mine, theirs) in pairs {
-            for (name, count) in theirs {
-                *mine.entry(name).or_default() += count;
-            }
+        fn sum<K: Ord + Copy>(mine: &mut BTreeMap<K, u64>, theirs: &BTreeMap<K, u64>) {
+            theirs.iter().for_each(|(name, count)| *mine.entry(*name).or_default() += count);
         }
+        sum(&mut self.rules, &other.rules);
+        sum(&mut self.troubles, &other.troubles);
+        sum(&mut self.transitions, &other.transitions);
+        sum(&mut self.events, &other.events);
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use journal::OpenError as JournalError;
 use journal::memory::{Fate, MemStorage, Unsynced};
 use partition::{Commit, Keys, OpenError, Options, Partition};
-use switch::{Action, Admission, Config, Input, LinkNo, Now, Report};
+use switch::{Action, Admission, Config, Input, LinkNo, Note, Now, Report};
 
 use crate::plan::{Plan, Trouble};
 use crate::queue::{MS, Micros, SECOND};
@@ -294,7 +294,12 @@ impl World {
                 }
             }
             Action::Resolved { .. } => {}
-            Action::Note(note) => self.out.coverage.note(&note),
+            Action::Note(note) => {
+                if let Some(told) = told(&note) {
+                    self.tell(|| told);
+                }
+                self.out.coverage.note(&note);
+            }
         }
     }
 
@@ -483,5 +488,25 @@ impl World {
             )),
             (Err(error), Ok(_)) => self.violation(format!("K5: the closed journal does not open: {error}")),
         }
+    }
+}
+
+/// What the trace says of what the core decided.
+fn told(note: &Note) -> Option<String> {
+    fn of(rrn: Option<impl std::fmt::Display>) -> String {
+        rrn.map_or_else(String::new, |rrn| format!(" of {rrn}"))
+    }
+    match note {
+        Note::Decided { rule, rrn } => Some(format!("  {rule} decides{}", of(*rrn))),
+        Note::ObligationRecorded { rule, rrn, .. } => Some(format!("  {rule}: a reversal of {rrn} is promised")),
+        Note::ObligationAcknowledged { rrn, code, .. } => {
+            Some(format!("  R2: the reversal of {rrn} is acknowledged with {code}"))
+        }
+        Note::LateAnswer { rrn, code, .. } => Some(format!("  T5: the answer {code} of {rrn} is late")),
+        Note::Unmatched { mti, .. } => Some(format!("  T4: {mti} matches nothing that waits")),
+        Note::Exception { rule, rrn } => Some(format!("  {rule}: an entry for a person{}", of(*rrn))),
+        Note::State { rrn, state, .. } => Some(format!("  {rrn} is {}", state.name())),
+        Note::Answered { code, rrn: None, .. } => Some(format!("  refused with {code}")),
+        Note::Answered { rrn: Some(_), .. } | Note::ObligationSent { .. } | Note::LinkReady { .. } => None,
     }
 }

@@ -46,7 +46,10 @@ impl fmt::Display for Total {
             SIMULABLE.iter().map(|rule| (*rule, self.coverage.rules.get(rule).copied().unwrap_or(0))).collect();
         table(f, "rules", &rules)?;
         table(f, "troubles", &self.coverage.troubles)?;
-        table(f, "states", &self.coverage.states)?;
+        let transitions = self.coverage.transitions.iter();
+        let transitions: BTreeMap<String, u64> =
+            transitions.map(|((from, to), count)| (format!("{from} > {to}"), *count)).collect();
+        table(f, "changes of state", &transitions)?;
         table(f, "also", &self.coverage.events)?;
         writeln!(f, "not counted, and proved so:")?;
         PROVED_ELSEWHERE.iter().try_for_each(|(rule, proof)| writeln!(f, "  {rule}: {proof}"))
@@ -54,13 +57,13 @@ impl fmt::Display for Total {
 }
 
 /// Name and count, some to a line.
-fn table(f: &mut fmt::Formatter<'_>, title: &str, counts: &BTreeMap<&str, u64>) -> fmt::Result {
+fn table<K: Ord + AsRef<str>>(f: &mut fmt::Formatter<'_>, title: &str, counts: &BTreeMap<K, u64>) -> fmt::Result {
     writeln!(f, "{title}:")?;
-    let width = counts.keys().map(|name| name.len()).max().unwrap_or(0);
+    let width = counts.keys().map(|name| name.as_ref().len()).max().unwrap_or(0);
     let columns = (110 / (width + 12)).max(1);
     for row in counts.iter().collect::<Vec<_>>().chunks(columns) {
         for (name, count) in row {
-            write!(f, "  {name:<width$} {count:>8}")?;
+            write!(f, "  {:<width$} {count:>8}", name.as_ref())?;
         }
         writeln!(f)?;
     }

@@ -232,6 +232,8 @@ impl Switch {
             (Decision::Conflict, Some(id)) => {
                 let Key { terminal, stan, .. } = request.key;
                 let after = self.exception(now, Rule::D4, terminal, stan, Some(id), out);
+                // Its repeat may come when the first's window has passed, and the refusal may be on its way still (M7).
+                self.refused.remember(request.key, ResponseCode::DUPLICATE, now.uptime_ms + group.repeat_window_ms);
                 self.refuse_after(now, &arrival, ResponseCode::DUPLICATE, after, out);
             }
             (Decision::Attach, Some(id)) => {

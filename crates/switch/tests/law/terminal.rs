@@ -59,6 +59,18 @@ fn d4_the_same_key_with_other_content_is_refused_and_the_first_untouched() {
 }
 
 #[test]
+fn d4_what_was_refused_stays_refused_when_the_window_of_the_first_has_passed() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 599999
+         sale 1 2000 fresh > terminal 0210 94
+         pass 20000
+         repeat 1 2000 fresh > terminal 0210 94",
+    );
+}
+
+#[test]
 fn outside_the_window_a_used_stan_is_a_new_transaction() {
     check(
         "sale 1 1000 > issuer 0200 1000
