@@ -37,13 +37,9 @@ impl Switch {
         for id in &open {
             let Some(movement) = self.movement(*id) else { continue };
             let abandoned = group.serial || (movement.key == request.key && another_tap(movement, request));
-            // A request that waited for its look-up may be the older of the two.
-            let asked_ms = self.live.get(id).and_then(|live| live.request).map_or(0, |request| request.asked_ms);
-            if movement.state == StateKind::AwaitingIssuer
-                && !on(Mutant::AbandonNothing)
-                && abandoned
-                && asked_ms <= arrival.at_ms
-            {
+            // What is in flight is the older of the two: a request that waits for a look-up is cancelled by a newer one of its
+            // serial terminal, and holds its key against a newer tap.
+            if movement.state == StateKind::AwaitingIssuer && !on(Mutant::AbandonNothing) && abandoned {
                 // Its answer is never delivered: whoever waited is told nothing more.
                 self.stop_waiting(*id);
                 self.oblige(now, *id, Rule::T10, Reason::Unspecified, out);

@@ -334,3 +334,22 @@ fn t4_the_reversal_of_an_approval_in_another_currency_names_what_was_asked_for()
         ));
     }
 }
+
+/// Once a person has heard of it, it is nothing new, also after the first is undone.
+#[test]
+fn t7_a_second_approval_that_came_while_the_first_was_undone_is_known_when_it_comes_again() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 approval AAAAAA > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         answer 00 approval BBBBBB
+         exceptions 1
+         ack 00
+         state 1 unwound
+         crash
+         link up
+         answer 00 approval BBBBBB
+         state 1 unwound
+         doubt 0",
+    );
+}

@@ -134,3 +134,12 @@ fn c2_a_completion_that_says_no_undoes_what_a_person_has() {
          repeat 1 1000 > terminal 0210 68",
     );
 }
+
+/// A terminal that asked again and got its answer a moment ago: what it sends now may have been on its way before.
+#[test]
+fn c1_the_margin_counts_from_the_newest_handing() {
+    let handed_again =
+        "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\npass 3000\nrepeat 1 1000 > terminal 0210 00\n";
+    check(&format!("{handed_again}pass 1999\nsale 2 500 > issuer 0200 500\nstate 1 awaiting_confirmation"));
+    check(&format!("{handed_again}pass 2000\nsale 2 500 > issuer 0200 500\nstate 1 confirmed"));
+}

@@ -1,6 +1,7 @@
 //! Crashes, restarts, numbers and clocks (K1-K7). The language of the scripts is in `world`.
 
 use crate::world::{World, check, config};
+use switch::*;
 
 #[test]
 fn k1_what_was_in_flight_is_unwound_after_a_crash() {
@@ -108,4 +109,18 @@ fn k7_deadlines_survive_a_restart_and_ignore_jumps_of_the_wall_clock() {
     world.run("pass 1000\nstate 1 awaiting_confirmation");
     world.jump_wall_clock(90 * 86_400_000);
     world.run("pass 1000\nstate 1 awaiting_confirmation\ndoubt 0");
+}
+
+/// The answer of what a person has may still come, however long that takes: it must not be taken for another sale's.
+#[test]
+fn k4_the_stan_of_what_a_person_has_is_not_used_again() {
+    let mut world = World::new(config());
+    world.run("sale 1 1000 > issuer 0200 1000\nreverse 1 900 > terminal 0410 64\nstate 1 needs_operator\npass 3600000");
+    // The link's STANs come round.
+    let last = world.records.last().unwrap().clone();
+    let (link, stan) = (LinkNo { issuer: IssuerNo(1), number: 1 }, iso8583::Stan::new(899_999).unwrap());
+    world.records.push(Entry { record: Record::StanUsed { link, stan }, ..last });
+    world.run("crash\nlink up\nsale 2 500 fresh term 2 conn 2 > issuer 0200 500");
+    assert_eq!(world.requests()[1].text(11), Some("000002"));
+    world.run("answer 51 nth 1\nstate 1 declined\nstate 2 awaiting_issuer");
 }

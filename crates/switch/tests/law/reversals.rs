@@ -331,3 +331,21 @@ fn r3_an_approval_after_the_deciding_send_makes_another_one_decide() {
          state 1 unwound"
     ));
 }
+
+/// A reversal that was sent once and is due again waits for its place, whatever its card does next.
+#[test]
+fn r5_r6_a_new_request_takes_along_only_what_was_never_sent() {
+    check_with(
+        window_of(1),
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 1 2000 term 2 conn 2 > issuer 0200 2000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         reverse 1 2000 term 2 conn 2 > terminal 0410 00
+         pass 15000 > issuer 0420 2000 4000
+         pass 1250
+         sale 9 300 term 3 conn 3 > issuer 0200 300
+         ack 00 > issuer 0421 1000 4000",
+    );
+}

@@ -288,3 +288,51 @@ fn m8_t8_a_copy_of_the_answer_that_was_handed_counts_whatever_becomes_of_the_new
         ));
     }
 }
+
+/// The margin of `on_repeat` runs from when the answer was given out last: a terminal that has only just got it gave nothing up.
+#[test]
+fn d2_a_repeat_counts_from_the_newest_time_that_the_answer_was_given_out() {
+    let unwind = |config: &mut Config| shops(config).on_repeat = OnRepeat::Unwind;
+    let given_again = "sale 1 1000 > issuer 0200 1000
+         report undeliverable
+         answer 00 > terminal 0210 00
+         pass 1500
+         repeat 1 1000 conn 2 > terminal 0210 00
+         ";
+    check_with(
+        unwind,
+        &format!("{given_again}pass 1999\nrepeat 1 1000 conn 3 > terminal 0210 00\nstate 1 awaiting_confirmation"),
+    );
+    check_with(
+        unwind,
+        &format!("{given_again}pass 2000\nrepeat 1 1000 conn 3 > issuer 0420 1000 4013; terminal 0210 68\ncause 1 D2"),
+    );
+}
+
+/// Only what may still wait is taken back.
+#[test]
+fn t8_copies_whose_write_was_reported_are_not_taken_back() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report silent
+         answer 00 > terminal 0210 00
+         report silent
+         repeat 1 1000 > terminal 0210 00
+         written
+         written
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00",
+    );
+}
+
+/// The two uses of a key can have one time: it does not say which of them a reversal means.
+#[test]
+fn d4_the_originals_time_does_not_prove_which_use_of_a_contested_key_is_meant() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 1 2000 > terminal 0210 94
+         reverse 1 1000 de7 1122070809 > terminal 0410 00
+         state 1 needs_operator
+         operator 1 D12",
+    );
+}
