@@ -438,9 +438,10 @@ impl State {
         newest(&mut self.by_link_stan, (movement.link, movement.sent_as.stan), id);
         for stan in reversal_stans(&movement) {
             let place = (movement.link.issuer, stan);
-            // A number is never used while its holder owes; so the one who owes is its newest user.
+            // A number is never used while its holder owes: the one who owes is its newest user, else who ended last.
             let holder = self.by_reversal_stan.get(&place).and_then(|holder| self.movements.get(holder));
-            if movement.owes() || !holder.is_some_and(Movement::owes) {
+            let newer = |holder: &Movement| !holder.owes() && holder.since_wall_ms <= movement.since_wall_ms;
+            if movement.owes() || holder.is_none_or(newer) {
                 self.by_reversal_stan.insert(place, id);
             }
         }

@@ -353,3 +353,45 @@ fn t7_a_second_approval_that_came_while_the_first_was_undone_is_known_when_it_co
          doubt 0",
     );
 }
+
+/// Late is what comes when something else was decided; it is counted, and nothing else is.
+#[test]
+fn t5_an_answer_is_counted_as_late_when_another_word_was_given() {
+    let sale = "sale 1 1000 > issuer 0200 1000\n";
+    for code in ["00", "51"] {
+        check(&format!("{sale}answer {code} > terminal 0210 {code}\nnoted"));
+        check(&format!(
+            "{sale}pass 15000 > issuer 0420 1000 4021; terminal 0210 68\nanswer {code} > issuer 0421 1000 4021\nnoted late"
+        ));
+    }
+}
+
+/// A request that could not be made says nothing of its connection; one that could not be written ends it.
+#[test]
+fn t3_a_connection_is_given_up_for_what_it_did_not_take_and_for_nothing_else() {
+    check("report unbuildable\nsale 1 1000 > issuer 0200 1000; terminal 0210 91\nsale 2 500 > issuer 0200 500");
+    for fate in ["notsent", "undeliverable"] {
+        check(&format!("report {fate}\nsale 1 1000 > issuer 0200 1000; terminal 0210 91\nsale 2 500 > terminal 0210 91"));
+    }
+}
+
+/// The code alone, or the amount alone: both are an approval of less than the terminal takes for granted.
+#[test]
+fn t9_either_code_10_or_a_lower_amount_is_an_approval_of_less() {
+    let sale = "sale 1 1000 > issuer 0200 1000\n";
+    check(&format!("{sale}answer 00 amount 600 > issuer 0420 600 4020; terminal 0210 51\ncause 1 T9"));
+    check(&format!("{sale}answer 10 > issuer 0420 1000 4020; terminal 0210 51\ncause 1 T9"));
+}
+
+#[test]
+fn t7_a_third_approval_is_another_one_too() {
+    let two = "sale 1 1000 > issuer 0200 1000
+         answer 00 approval AAAAAA > terminal 0210 00
+         answer 00 approval BBBBBB
+         operator 1 T7
+         exceptions 0
+        ";
+    check(&format!("{two}answer 00 approval BBBBBB\nexceptions 0\nanswer 00 approval CCCCCC\nexceptions 1"));
+    // One that carries no code cannot be told from another, and is none that is known.
+    check(&format!("{two}answer 00 drop 38\nexceptions 1"));
+}

@@ -334,6 +334,8 @@ fn i4_a_restore_knows_whose_a_reversals_number_is() {
     w.run_free("link up");
     w.run_free("pass 2000");
     w.run("ack 00\nstate 1 unwound");
+    // Both of its users have ended: it is still the newer one's, and busy for as long (K4).
+    w.restores_to_the_same_indexes();
 }
 
 #[test]

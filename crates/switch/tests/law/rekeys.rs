@@ -222,7 +222,13 @@ fn d6_a_terminal_whose_entries_nobody_looks_at_gets_no_more_equal_sales() {
          sale 2001 700 fresh > issuer 0200 700
          repeat 2002 700 time 060000 > terminal 0210 94
          exceptions 1000
-         sale 2003 1000 fresh term 2 conn 2 > issuer 0200 1000",
+         sale 2003 1000 fresh term 2 conn 2 > issuer 0200 1000
+         # A person has looked at one: there is room for one again.
+         resolve entry stands > resolved
+         sale 2004 1000 fresh > issuer 0420 700 4001; issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 2005 1000 fresh > terminal 0210 96
+         exceptions 1000",
     );
 }
 

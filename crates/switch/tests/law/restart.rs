@@ -111,16 +111,89 @@ fn k7_deadlines_survive_a_restart_and_ignore_jumps_of_the_wall_clock() {
     world.run("pass 1000\nstate 1 awaiting_confirmation\ndoubt 0");
 }
 
-/// The answer of what a person has may still come, however long that takes: it must not be taken for another sale's.
+/// The answer of what a person has may still come, however long that takes, and so may the one of what is owed back or began
+/// a short time ago: none of them must be taken for another sale's.
 #[test]
-fn k4_the_stan_of_what_a_person_has_is_not_used_again() {
+fn k4_a_stan_is_used_again_only_when_nobody_answers_to_it_any_more() {
+    let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    let declined = "sale 1 1000 > issuer 0200 1000\nanswer 51 > terminal 0210 51\n";
+    for (earlier, next) in [
+        ("sale 1 1000 > issuer 0200 1000\nreverse 1 900 > terminal 0410 64\npass 3600000".to_owned(), "000002"),
+        (
+            format!("{live}reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00\nlink down\npass 3600000"),
+            "000002",
+        ),
+        (format!("{declined}pass 599999"), "000002"),
+        (format!("{declined}pass 600000"), "000001"),
+    ] {
+        let mut world = World::new(config());
+        world.run(&earlier);
+        // The link's STANs come round.
+        let last = world.records.last().unwrap().clone();
+        let (link, stan) = (LinkNo { issuer: IssuerNo(1), number: 1 }, iso8583::Stan::new(899_999).unwrap());
+        world.records.push(Entry { record: Record::StanUsed { link, stan }, ..last });
+        world.run("crash\nlink up\nsale 2 500 fresh term 2 conn 2 > issuer 0200 500");
+        assert_eq!(world.requests()[1].text(11), Some(next), "{earlier}");
+        world.run_free("answer 51 nth 1");
+        world.run("state 2 awaiting_issuer");
+    }
+}
+
+/// The same for the numbers of reversals, which are the issuer's: an acknowledgement must not end another's promise.
+#[test]
+fn k4_a_reversals_stan_is_used_again_only_when_nobody_answers_to_it_any_more() {
+    for (ends, passed_ms, next) in
+        [("", 3_600_000, "900001"), ("ack 00 nth 1", 599_999, "900001"), ("ack 00 nth 1", 600_000, "900000")]
+    {
+        let mut world = World::new(config());
+        world.run(
+            "sale 1 1000 > issuer 0200 1000
+             answer 00 > terminal 0210 00
+             reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+             sale 1 2000 term 2 conn 2 > issuer 0200 2000
+             answer 00 > terminal 0210 00
+             reverse 1 2000 term 2 conn 2 > issuer 0420 2000 4000; terminal 0410 00
+             ack 00",
+        );
+        assert_eq!(world.reversals()[0].text(11), Some("900000"), "the first number of the range");
+        if !ends.is_empty() {
+            world.run(ends);
+        }
+        world.run_free(&format!("pass {passed_ms}"));
+        // The numbers come round with the second reversal.
+        for entry in &mut world.records {
+            if let Record::ReversalNumbered { id: MovementId(2), numbers, .. } = &mut entry.record {
+                numbers.sent_as.stan = iso8583::Stan::new(999_999).unwrap();
+            }
+        }
+        world.run("crash\nlink up");
+        world.run_free("pass 0");
+        world.run("sale 3 300 fresh term 3 conn 3 > issuer 0200 300\nanswer 00 > terminal 0210 00");
+        world.run("reverse 3 300 term 3 conn 3 > issuer 0420 300 4000; terminal 0410 00");
+        assert_eq!(world.reversals().last().unwrap().text(11), Some(next), "{ends} and {passed_ms} ms");
+    }
+}
+
+/// What is for a person and cannot be kept by sending stays parked; a promise beside any other case of theirs goes on (R4).
+#[test]
+fn k3_r4_a_restart_sends_what_is_owed_and_wakes_nothing_that_is_parked() {
+    let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    let after = "crash\nstate 1 needs_operator\nlink up\npass 0";
+    check(&format!(
+        "{live}reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00\nreverse 1 2000 > terminal 0410 64
+         {after} > issuer 0421 1000 4004\nack 00\ndoubt 1\nnet 1 400"
+    ));
+    let reversed = format!("{live}reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\n");
+    for parked in ["25", "30"] {
+        check(&format!("{reversed}ack {parked}\n{after}\npass 86400000\nstate 1 needs_operator"));
+    }
+}
+
+#[test]
+fn each_life_has_its_number_and_the_keys_that_it_began_with() {
     let mut world = World::new(config());
-    world.run("sale 1 1000 > issuer 0200 1000\nreverse 1 900 > terminal 0410 64\nstate 1 needs_operator\npass 3600000");
-    // The link's STANs come round.
-    let last = world.records.last().unwrap().clone();
-    let (link, stan) = (LinkNo { issuer: IssuerNo(1), number: 1 }, iso8583::Stan::new(899_999).unwrap());
-    world.records.push(Entry { record: Record::StanUsed { link, stan }, ..last });
-    world.run("crash\nlink up\nsale 2 500 fresh term 2 conn 2 > issuer 0200 500");
-    assert_eq!(world.requests()[1].text(11), Some("000002"));
-    world.run("answer 51 nth 1\nstate 1 declined\nstate 2 awaiting_issuer");
+    for epoch in 1..=3 {
+        assert_eq!((world.core().epoch(), world.core().keys()), (epoch, &[(1, [7; 8])][..]));
+        world.run("crash");
+    }
 }

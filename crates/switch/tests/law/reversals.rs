@@ -349,3 +349,42 @@ fn r5_r6_a_new_request_takes_along_only_what_was_never_sent() {
          ack 00 > issuer 0421 1000 4000",
     );
 }
+
+/// Closed by a person who knows of it, a promise that is still open is not listed anew.
+#[test]
+fn r7_what_a_person_has_taken_off_the_list_stays_off_it() {
+    let mut world = World::new(config());
+    world.run("sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00");
+    world.run_free("pass 93200000");
+    world.run("exceptions 1\nresolve entry stands > resolved\nexceptions 0");
+    world.run_free("pass 93200000");
+    world.run("exceptions 0\nstate 1 awaiting_reversal_ack\ndoubt 1");
+}
+
+/// Whatever an acknowledgement carries must be the reversal's own; what it does not carry says nothing.
+#[test]
+fn r1_an_acknowledgement_that_names_anything_else_is_nobodys() {
+    let reversed = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+        ";
+    for wrong in [
+        "set 4=000000000999",
+        "set 7=1122070810",
+        "set 11=900001",
+        "set 37=999999999999",
+        "set 41=OTHER001",
+        "set 42=OTHERMERCHANT01",
+        "set 41=OTHER001 drop 42",
+        "set 49=840",
+        "set 90=020000000211220708090000000000000000000000",
+        "set 90=0200",
+        "drop 11",
+        "drop 39",
+    ] {
+        check(&format!("{reversed}ack 00 {wrong}\nnoted unmatched\nstate 1 awaiting_reversal_ack"));
+    }
+    for absent in ["4", "7", "37", "41", "42", "41,42", "49", "90", "4,7,37,41,42,49,90"] {
+        check(&format!("{reversed}ack 00 drop {absent}\nstate 1 unwound"));
+    }
+}

@@ -336,3 +336,25 @@ fn d4_the_originals_time_does_not_prove_which_use_of_a_contested_key_is_meant() 
          operator 1 D12",
     );
 }
+
+/// A look-up sees the whole journal, whatever the daemon was told to keep in memory: an older use of the STAN stands.
+#[test]
+fn look_ups_find_what_stands_behind_a_newer_use_of_its_stan() {
+    check_with(
+        |config| config.dedup_keys = 1,
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 3000
+         sale 2 500 > issuer 0200 500
+         answer 51 > terminal 0210 51
+         pass 1300000
+         sale 1 700 fresh > issuer 0200 700
+         answer 51 > terminal 0210 51
+         pass 1300000
+         sale 3 600 fresh > issuer 0200 600
+         answer 51 > terminal 0210 51
+         movements 1
+         reverse 1 1000 de7 1122070809 > find
+         found > issuer 0420 1000 4000; terminal 0410 00",
+    );
+}

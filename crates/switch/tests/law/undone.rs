@@ -274,3 +274,19 @@ fn d8_the_switchs_rrn_alone_names_its_original() {
          state 999 needs_operator"
     ));
 }
+
+/// What a person reads of it: its terminal has said that the sale is off, or has not.
+#[test]
+fn d7_d8_that_a_terminal_reversed_a_movement_is_on_record() {
+    let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    for (script, seen) in [
+        (format!("{live}reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00"), true),
+        ("sale 1 1000 > issuer 0200 1000\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00".to_owned(), true),
+        (format!("{live}reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00"), false),
+        ("sale 1 1000 > issuer 0200 1000\npass 15000 > issuer 0420 1000 4021; terminal 0210 68".to_owned(), false),
+    ] {
+        let mut world = World::new(config());
+        world.run(&format!("{script}\ncrash"));
+        assert_eq!(world.core().movements().next().unwrap().reversal_seen, seen, "{script}");
+    }
+}

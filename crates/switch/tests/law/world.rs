@@ -11,8 +11,8 @@
 //! complete STAN CODE             0202 (complete-again: 0203)
 //! resolve STAN|unknown|named|entry HOW [N]   an operator decides (entry: about the oldest on the list)
 //! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, currency N,
-//!   rrn TEXT, on LINK)
-//! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, currency N, mti N)
+//!   rrn TEXT, on LINK, set DE=TEXT,… and drop DE,…)
+//! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, currency N, mti N, set, drop)
 //! report FATE               the next write is reported as written (default), notsent, partial, undeliverable, unbuildable or silent
 //! pass MS                   time goes by, timers fire
 //! written · never-sent · late FATE   the report of the oldest write that was left `silent`
@@ -20,7 +20,7 @@
 //! waits                          the newest answer waits for the newest record
 //! answered-on CONN               the newest answer went to this connection
 //! answered-lane TERM             the newest answer names this terminal
-//! noted RULE ...                 what the step before noted as decided
+//! noted RULE ...                 what the step before noted: rules, `late` and `unmatched` answers
 //! state STAN NAME · evidence STAN NAME · doubt COUNT · exceptions COUNT
 //! ```
 
@@ -72,14 +72,16 @@ pub(crate) fn config() -> Config {
 
 /// Runs a script in a world of its own.
 pub(crate) fn check(script: &str) {
-    World::new(config()).run(script);
+    check_with(|_| {}, script);
 }
 
 /// The same, with settings changed.
 pub(crate) fn check_with(change: impl FnOnce(&mut Config), script: &str) {
     let mut changed = config();
     change(&mut changed);
-    World::new(changed).run(script);
+    let mut world = World::new(changed);
+    world.run(script);
+    world.restores_to_the_same_indexes();
 }
 
 /// The terminals' group.
@@ -114,6 +116,16 @@ impl<'a> Words<'a> {
     }
     fn has(&self, name: &str) -> bool {
         self.0.contains(&name)
+    }
+    /// Fields that are put into the message, or left out of it, at the last.
+    fn alter(&self, message: &mut Fields) {
+        for field in self.option("set").into_iter().flat_map(|fields| fields.split(',')) {
+            let (de, text) = field.split_once('=').expect("DE=TEXT");
+            message.set(de.parse().unwrap(), text.replace('_', " ").as_bytes());
+        }
+        for de in self.option("drop").into_iter().flat_map(|fields| fields.split(',')) {
+            message.remove(de.parse().unwrap());
+        }
     }
     fn at(&self, at: usize) -> &'a str {
         self.0.get(at).copied().unwrap_or_else(|| panic!("word {at} is missing in {:?}", self.0))
@@ -369,6 +381,7 @@ impl World {
         }
         let mti = words.option("mti").map(|mti| Mti::try_from(mti.as_bytes()).unwrap());
         answer.set_mti(mti.unwrap_or(answer.mti()));
+        words.alter(&mut answer);
         let link = self.links[&(words.number("on", 1) as u32)];
         self.turn(Input::Issuer { link, message: Box::new(answer) });
     }
@@ -390,6 +403,7 @@ impl World {
         if let Some(mti) = words.option("mti") {
             ack.set_mti(Mti::try_from(mti.as_bytes()).unwrap());
         }
+        words.alter(&mut ack);
         let link = self.links[&(words.number("on", *self.links.keys().next().unwrap() as usize) as u32)];
         self.turn(Input::Issuer { link, message: Box::new(ack) });
     }
@@ -507,6 +521,8 @@ impl World {
                 }
                 Action::ResetIfUnacknowledged { .. } => self.resets += 1,
                 Action::Note(Note::Decided { rule, .. }) => self.noted.push(rule),
+                Action::Note(Note::LateAnswer { .. }) => self.noted.push("late"),
+                Action::Note(Note::Unmatched { .. }) => self.noted.push("unmatched"),
                 Action::Note(_) => {}
             }
         }
@@ -559,6 +575,20 @@ impl World {
         let restored = Switch::restore(self.config.clone(), &live).unwrap();
         assert_eq!(live, snapshot(&restored), "a snapshot is whole at: {}", self.step);
         assert_eq!(self.core().census(), restored.census());
+    }
+
+    /// What is derived from the durable state is the same, whether it grew record by record or out of a snapshot.
+    pub(crate) fn restores_to_the_same_indexes(&self) {
+        let (mut replayed, mut snapshot) = (Switch::new(self.config.clone()), Vec::new());
+        for (at, entry) in self.records.iter().enumerate() {
+            replayed.replay(Lsn(at as u64 + 1), entry).unwrap();
+        }
+        replayed.snapshot(&mut snapshot);
+        let restored = Switch::restore(self.config.clone(), &snapshot).unwrap();
+        let (grown, restored) = (format!("{replayed:?}"), format!("{restored:?}"));
+        let same = grown.bytes().zip(restored.bytes()).take_while(|(a, b)| a == b).count();
+        let around = |text: &str| String::from_utf8_lossy(&text.as_bytes()[same.saturating_sub(200)..]).into_owned();
+        assert!(grown == restored, "{}\n\n{}\n\nat: {}", around(&grown), around(&restored), self.step);
     }
 
     pub(crate) fn requests(&self) -> &[Fields] {
