@@ -1,12 +1,13 @@
 //! `sim`: runs seeds and judges them, replays one, shrinks one, compares a seed with itself.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use sim::{Limits, Plan, Telling, Trouble, mutants, run, run_seeds, shrink};
+use sim::{Limits, Plan, Telling, Trouble, corpus, keep, mutants, run, run_seeds, shrink};
 
 /// Simulates a partition of the switch: the real core, journal and outbox in a world of faults, judged from outside.
 #[derive(Parser)]
@@ -82,8 +83,9 @@ fn main() -> Result<ExitCode> {
         Some(Command::Replay { seed, without, purchases, sites }) => {
             let plan = Plan::draw(seed).cut(&without, purchases, sites.as_deref());
             let outcome = run(&plan, Telling { trace: true, blind: false });
-            print!("{}", outcome.trace);
-            outcome.violations.iter().for_each(|violation| println!("{violation}"));
+            // Who reads only the beginning has seen enough.
+            let _ = std::io::stdout().write_all(outcome.trace.as_bytes());
+            outcome.violations.iter().for_each(|violation| eprintln!("{violation}"));
             Ok(exit(outcome.violations.is_empty()))
         }
         Some(Command::Shrink { seed }) => match shrink(seed) {
@@ -114,17 +116,20 @@ fn numbers(seeds: &Seeds) -> Vec<u64> {
 }
 
 fn seeds(seeds: &Seeds, json: bool) -> Result<ExitCode> {
-    let bar = ProgressBar::new(seeds.seeds);
+    // What failed once comes first.
+    let mut all = corpus();
+    all.extend(numbers(seeds));
+    let bar = ProgressBar::new(all.len() as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {msg} {elapsed}")?);
     let limits =
         Limits { transactions: seeds.transactions, time: seeds.minutes.map(|minutes| Duration::from_secs(60 * minutes)) };
-    let total = run_seeds(&numbers(seeds), Telling::default(), limits, |so_far| {
+    let total = run_seeds(&all, Telling::default(), limits, |so_far| {
         bar.set_position(so_far.seeds);
         bar.set_message(format!("{} transactions, {} failed,", so_far.transactions, so_far.failures.len()));
     });
     bar.finish_and_clear();
-    // A few seeds do not reach every rule; a thousand must.
-    let never = if total.seeds >= 1000 { total.rules_never_fired() } else { Vec::new() };
+    // A few seeds do not reach every rule; a hundred must.
+    let never = if total.seeds >= 100 { total.rules_never_fired() } else { Vec::new() };
     if json {
         println!("{}", total.json());
     } else {
@@ -136,6 +141,10 @@ fn seeds(seeds: &Seeds, json: bool) -> Result<ExitCode> {
         if let Some(smallest) = shrink(failure.seed) {
             eprintln!("  smallest: {}\n  {}", smallest.violation, smallest.command);
         }
+    }
+    let kept = keep(&total.failures)?;
+    if !kept.is_empty() {
+        eprintln!("added to crates/sim/corpus.txt, which runs first from now on: {kept:?}");
     }
     if !never.is_empty() {
         eprintln!("rules that never fired: {}", never.join(", "));
