@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
+use crate::writer::write_zeros;
+
 /// A directory of files. Names are plain, without separators.
 pub trait Storage: Send + Sync + 'static {
     /// An open file.
@@ -123,16 +125,7 @@ impl FsStorage {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) => Ok(()),
             // A file system that cannot reserve: what is written is allocated.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                let zeros = vec![0; 1 << 20];
-                let mut offset = 0;
-                while offset < bytes {
-                    let part = zeros.len().min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
-                    file.write_all_at(&zeros[..part], offset)?;
-                    offset += part as u64;
-                }
-                Ok(())
-            }
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => write_zeros(file, 0, bytes),
             Err(error) => Err(error.into()),
         }
     }

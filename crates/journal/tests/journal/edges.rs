@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::memory::MemStorage;
-use journal::{Lsn, OpenError, Options, write_checkpoint};
+use journal::{Damage, Lsn, OpenError, Options, write_checkpoint};
 
 use crate::common::{IDENTITY, append, closed, commit, copy, names, open, open_whole, payload, small, upkeep};
 
@@ -191,4 +191,224 @@ fn errors_tell_the_numbers_of_records() {
     });
     let Err(error @ OpenError::Rejected { .. }) = refused.map(|_| ()) else { panic!("taken") };
     assert!(error.to_string().starts_with("record 3 was not accepted: no such kind of record"), "{error}");
+}
+
+const SEGMENT: &str = "segment-0000000000000001";
+
+fn refused(storage: &Arc<MemStorage>) -> (String, u64, Damage) {
+    match open(storage, &small()) {
+        Err(OpenError::Damaged { file, offset, damage }) => (file, offset, damage),
+        Err(other) => panic!("refused otherwise: {other}"),
+        Ok(opened) => panic!("opened: {:?}", opened.recovered),
+    }
+}
+
+#[test]
+fn k5_a_segment_of_another_length_is_refused_with_both() {
+    let storage = closed(&[1]);
+    let whole = storage.bytes_of(SEGMENT).expect("there");
+    for (found, expected) in [(0, 512), (100, 512), (511, 512), (512, 4096), (4000, 4096), (4095, 4096)] {
+        storage.put(SEGMENT, whole[..found as usize].to_vec());
+        assert_eq!(refused(&storage), (SEGMENT.into(), 0, Damage::Length { expected, found }));
+    }
+    storage.put(SEGMENT, [&whole[..], b"!"].concat());
+    assert_eq!(refused(&storage).2, Damage::Length { expected: 4096, found: 4097 });
+}
+
+#[test]
+fn k5_a_journal_that_lost_its_only_segment_is_refused() {
+    let storage = closed(&[1]);
+    storage.take(SEGMENT);
+    assert_eq!(refused(&storage), (SEGMENT.into(), 0, Damage::Missing));
+}
+
+#[test]
+fn k5_checkpoints_without_a_journal_are_refused() {
+    let (storage, _) = with_checkpoints();
+    storage.take(SEGMENT);
+    storage.take("mark");
+    assert_eq!(refused(&storage), ("mark".into(), 0, Damage::Missing));
+}
+
+#[test]
+fn k5_a_damaged_slot_of_the_mark_leaves_the_other() {
+    // After a clean stop both say the same, so that nothing is lost with one of them.
+    let storage = closed(&[1, 1]);
+    let whole = storage.bytes_of("mark").expect("there");
+    for slot in [0, 4096] {
+        for bit in 0..512 * 8 {
+            let bad = copy(&storage);
+            bad.flip_bit("mark", slot + bit / 8, (bit % 8) as u8);
+            assert!(open_whole(&bad, &small(), 2).recovered.clean, "slot {slot} bit {bit}");
+        }
+        // What no mark begins with is none, whatever follows.
+        let mut other = whole.clone();
+        let place = slot as usize;
+        other[place] = b'X';
+        other[place + 40] = 99;
+        let crc = crc32c::crc32c(&other[place..place + 508]);
+        other[place + 508..place + 512].copy_from_slice(&crc.to_le_bytes());
+        let bad = copy(&storage);
+        bad.put("mark", other);
+        assert!(open_whole(&bad, &small(), 2).recovered.clean, "slot {slot}");
+    }
+}
+
+/// The first segment with something else in its header, and a check that fits.
+fn with_header(storage: &MemStorage, at: usize) -> Arc<MemStorage> {
+    let mut segment = storage.bytes_of(SEGMENT).expect("there");
+    segment[at] ^= 4;
+    let crc = crc32c::crc32c(&segment[..508]);
+    segment[508..512].copy_from_slice(&crc.to_le_bytes());
+    let bad = copy(storage);
+    bad.put(SEGMENT, segment);
+    bad
+}
+
+#[test]
+fn k5_a_first_segment_that_does_not_begin_the_journal_is_refused() {
+    let storage = closed(&[1, 1]);
+    let check = |at, damage| assert_eq!(refused(&with_header(&storage, at)), (SEGMENT.into(), 0, damage), "byte {at}");
+    check(32, Damage::Header);
+    check(40, Damage::Chain);
+    check(48, Damage::Chain);
+    check(16, Damage::Foreign);
+    check(8, Damage::Version(5));
+    check(57, Damage::Length { expected: 4096 ^ 0x400, found: 4096 });
+}
+
+/// The first record of the second group is told to be so many bytes longer, with a check of the header that fits.
+fn with_longer_body(storage: &MemStorage, more: u32) -> Arc<MemStorage> {
+    let mut segment = storage.bytes_of(SEGMENT).expect("there");
+    let header = &mut segment[1024..1072];
+    let body = u32::from_le_bytes(header[36..40].try_into().expect("four bytes"));
+    header[36..40].copy_from_slice(&(body + more).to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&IDENTITY), &header[..44]);
+    header[44..48].copy_from_slice(&crc.to_le_bytes());
+    let bad = copy(storage);
+    bad.put(SEGMENT, segment);
+    bad
+}
+
+#[test]
+fn k5_a_group_that_would_reach_beyond_its_segment_is_no_group() {
+    let storage = Arc::new(MemStorage::new(IDENTITY));
+    let mut journal = open_whole(&storage, &small(), 0).journal;
+    commit(&mut journal, 1);
+    commit(&mut journal, 1);
+    drop(journal);
+    for more in [512, 2048, 4096, 1 << 20, u32::MAX / 2] {
+        let opened = open_whole(&with_longer_body(&storage, more), &small(), 1);
+        assert_eq!(opened.recovered.torn_at, Some((SEGMENT.into(), 1024)), "{more}");
+    }
+}
+
+#[test]
+fn k5_a_bad_group_of_several_sectors_before_a_whole_one_is_damage() {
+    let storage = Arc::new(MemStorage::new(IDENTITY));
+    let mut journal = open_whole(&storage, &small(), 0).journal;
+    commit(&mut journal, 1);
+    journal.append(&[7; 1100]);
+    let large = journal.take_commit().expect("open");
+    journal.committed(large.run()).expect("durable");
+    commit(&mut journal, 1);
+    drop(journal);
+    for offset in [1030, 1700, 2500] {
+        let bad = copy(&storage);
+        bad.flip_bit(SEGMENT, offset, 0);
+        let expected = Damage::BeforeWhole { first: Lsn(2), later: Lsn(3), later_offset: 1024 + 1536 };
+        assert_eq!(refused(&bad), (SEGMENT.into(), 1024, expected));
+    }
+}
+
+#[test]
+fn k5_a_torn_end_is_cut_to_the_end_of_a_large_segment() {
+    let options = Options { segment_bytes: 150 << 10, ..small() };
+    let storage = Arc::new(MemStorage::new(IDENTITY));
+    let mut journal = open(&storage, &options).expect("new").journal;
+    commit(&mut journal, 1);
+    drop(journal);
+    let mut segment = storage.bytes_of(SEGMENT).expect("there");
+    for place in [1024, 70_000, 140_000, (150 << 10) - 1] {
+        segment[place] = 0xee;
+    }
+    storage.put(SEGMENT, segment.clone());
+    let opened = open_whole(&storage, &options, 1);
+    assert_eq!(opened.recovered.torn_groups_cut, 1);
+    drop(opened);
+    let after_a_crash = storage.crash(|_| journal::memory::Fate::Lost).bytes_of(SEGMENT).expect("there");
+    assert_eq!(after_a_crash.len(), segment.len());
+    assert_eq!(after_a_crash[..1024], segment[..1024]);
+    assert!(after_a_crash[1024..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn groups_larger_than_what_is_read_at_once_come_back() {
+    let options = Options { segment_bytes: 2 << 20, group_bytes_max: 700 << 10, ..small() };
+    let storage = Arc::new(MemStorage::new(IDENTITY));
+    let mut journal = open(&storage, &options).expect("new").journal;
+    let lengths = [300 << 10, 100, 200 << 10, 650 << 10, 8, 255 << 10, 256 << 10, 100 << 10, 1000];
+    for (at, bytes) in lengths.iter().enumerate() {
+        journal.append(&vec![at as u8; *bytes]);
+        let commit = journal.take_commit().expect("open");
+        journal.committed(commit.run()).expect("durable");
+    }
+    drop(journal);
+    let opened = open(&storage, &options).expect("sound");
+    assert_eq!(opened.recovered.last, Lsn(9));
+    for (at, (_, bytes)) in opened.records.iter().enumerate() {
+        assert!(bytes.len() == lengths[at] && bytes.iter().all(|byte| *byte == at as u8), "record {}", at + 1);
+    }
+    // Also without a look at what lies before.
+    let mut seen = Vec::new();
+    let read = opened.journal.reader().for_each(Lsn(6), Lsn(8), |lsn, bytes| {
+        seen.push((lsn.0, bytes.len()));
+        std::ops::ControlFlow::Continue(())
+    });
+    assert_eq!(read.expect("read"), Lsn(9));
+    assert_eq!(seen, [(6, 255 << 10), (7, 256 << 10), (8, 100 << 10)]);
+}
+
+#[test]
+fn a_reader_goes_on_into_the_next_segment_at_its_first_record() {
+    let storage = closed(&[1; 20]);
+    let reader = open_whole(&storage, &small(), 20).journal.reader();
+    // Records 8 and 15 are the first of their segments.
+    for (from, upto) in [(7, 8), (8, 8), (1, 14), (1, 15), (15, 15), (14, 14)] {
+        let mut seen = Vec::new();
+        let next = reader.for_each(Lsn(from), Lsn(upto), |lsn, _| {
+            seen.push(lsn.0);
+            std::ops::ControlFlow::Continue(())
+        });
+        assert_eq!((next.expect("read"), seen), (Lsn(upto + 1), (from..=upto).collect::<Vec<_>>()));
+    }
+}
+
+#[test]
+fn what_the_environment_refuses_is_told_as_that_and_not_as_damage() {
+    for name in ["mark", SEGMENT, "checkpoint-00000000000000000001"] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let storage = Arc::new(journal::FsStorage::new(directory.path()).expect("there"));
+        let mut journal = open_whole(&storage, &small(), 0).journal;
+        commit(&mut journal, 1);
+        write_checkpoint(&*storage, Lsn(1), b"state").expect("written");
+        journal.close().expect("clean");
+        // A folder in its place cannot be opened as a file, even by the administrator.
+        let path = directory.path().join(name);
+        std::fs::remove_file(&path).expect("there");
+        std::fs::create_dir(&path).expect("made");
+        match open(&storage, &small()).map(|opened| opened.recovered) {
+            Err(OpenError::Io { action: "read", file, .. }) => assert_eq!(file, name),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn m6_a_sync_that_the_system_refuses_is_an_error() {
+    use journal::{Storage, StorageFile};
+    // Pipes and the folders of /proc can be opened, and not synced.
+    let (pipe, _other_end) = std::io::pipe().expect("a pipe");
+    assert!(StorageFile::sync_data(&std::fs::File::from(std::os::fd::OwnedFd::from(pipe))).is_err());
+    assert!(journal::FsStorage::new("/proc/self").expect("a folder").sync_dir().is_err());
 }

@@ -9,3 +9,4 @@ mod flips;
 mod interrupted;
 mod model;
 mod promises;
+mod upkeep;
