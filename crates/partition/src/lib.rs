@@ -250,9 +250,6 @@ impl<S: Storage> Partition<S> {
     /// The next group to make durable; at most one is in flight. `None` also while nobody waits for the open group and it is
     /// young: [`Partition::next_timeout`] then says when to turn again.
     pub fn take_commit(&mut self) -> Option<Commit<S>> {
-        if self.poisoned || self.journal.in_flight() {
-            return None;
-        }
         let waited_for = self.outbox.waits_beyond(Lsn(self.journal.durable().0));
         if !waited_for && self.lazy_commit_ms()? > self.turned_ms {
             return None;
@@ -283,9 +280,6 @@ impl<S: Storage> Partition<S> {
         let before = self.journal.stats().commits;
         if let Err(poisoned) = self.journal.committed(committed) {
             self.poisoned = true;
-            if !on(Mutant::ReleaseAfterPoison) {
-                self.outbox.clear();
-            }
             return Err(poisoned);
         }
         let stats = self.journal.stats();

@@ -66,11 +66,6 @@ impl Outbox {
     pub(crate) fn is_empty(&self) -> bool {
         self.free.is_empty() && self.waiting.is_empty()
     }
-
-    pub(crate) fn clear(&mut self) {
-        self.free.clear();
-        self.waiting.clear();
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use iso8583::{Fields, Mti, Rrn};
 use journal::memory::{Fate, MemStorage};
-use partition::{Keys, OpenError, Opened, Options, Partition};
+use partition::{CommitStats, Keys, OpenError, Opened, Options, Partition, Poisoned};
 use switch::*;
 
 const PAN: &str = "4111111111111111";
@@ -121,15 +121,19 @@ impl World {
     }
 
     fn terminal(&mut self, mti: &[u8; 4], stan: u32, more: &[(u8, &str)]) {
-        let mut message = Box::new(Fields::new(Mti::new(mti)));
-        for (de, text) in
-            [(2, PAN), (3, "000000"), (4, "000000001000"), (49, "156"), (41, "TERM0001"), (42, "MERCHANT0000001")]
-        {
-            message.set(de, text.as_bytes());
-        }
-        message.set(11, format!("{stan:06}").as_bytes());
-        more.iter().for_each(|(de, text)| message.set(*de, text.as_bytes()));
-        self.input(Input::Terminal { conn: CONN, group: GroupNo(1), message, card: None });
+        self.input(from_terminal(mti, stan, more));
+    }
+
+    /// Takes the next commit, which must be there, and runs it to its end.
+    fn commit(&mut self) -> Result<CommitStats, Poisoned> {
+        let commit = self.partition.take_commit().expect("a group waits");
+        self.partition.committed(self.now, commit.run())
+    }
+
+    fn released(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.partition.release(&mut actions);
+        actions
     }
 
     fn pass(&mut self, ms: u64) {
@@ -148,6 +152,18 @@ impl World {
         let job = self.partition.checkpoint_due()?;
         Some(self.partition.checkpointed(job.run()).unwrap())
     }
+}
+
+/// A message of the terminal.
+fn from_terminal(mti: &[u8; 4], stan: u32, more: &[(u8, &str)]) -> Input {
+    let mut message = Box::new(Fields::new(Mti::new(mti)));
+    for (de, text) in [(2, PAN), (3, "000000"), (4, "000000001000"), (49, "156"), (41, "TERM0001"), (42, "MERCHANT0000001")]
+    {
+        message.set(de, text.as_bytes());
+    }
+    message.set(11, format!("{stan:06}").as_bytes());
+    more.iter().for_each(|(de, text)| message.set(*de, text.as_bytes()));
+    Input::Terminal { conn: CONN, group: GroupNo(1), message, card: None }
 }
 
 fn start() -> Now {
@@ -253,6 +269,88 @@ fn m6_without_a_reserve_new_intents_are_refused_and_reversals_go_on() {
     world.terminal(b"0400", 990, &[(90, &original)]);
     assert_eq!(world.answers.last().unwrap().text(39), Some("00"));
     assert_eq!(world.reversals.len(), 1);
+    // Space comes back, and a slow timer notices: sales are taken again.
+    storage.set_space_left(None);
+    let upkeep = world.partition.take_upkeep().expect("nothing is in flight");
+    let cost = world.partition.committed(world.now, upkeep.run()).unwrap();
+    assert_eq!(cost.records, 0);
+    assert!(world.partition.has_reserve());
+    world.terminal(b"0200", stan + 2, &[]);
+    assert_eq!(world.answers.last().unwrap().text(39), Some("00"));
+}
+
+#[test]
+fn m6_what_is_durable_and_has_not_left_stays_when_the_next_commit_fails() {
+    let keys = Keyring::new();
+    for kept in [false, true] {
+        let storage = MemStorage::new([1; 16]);
+        let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+        world.partition.turn(world.now, &mut vec![from_terminal(b"0200", 1, &[])]);
+        world.commit().unwrap();
+        // Its request could leave now. Before it does, the disk fails.
+        world.partition.turn(world.now, &mut vec![from_terminal(b"0200", 2, &[]), from_terminal(b"0800", 3, &[])]);
+        storage.fail_sync(1, kept);
+        assert!(world.commit().is_err());
+        assert!(world.released().is_empty(), "neither a request nor an echo");
+        assert!(world.partition.take_commit().is_none() && world.partition.take_upkeep().is_none());
+        assert!(world.partition.close().is_err());
+    }
+}
+
+#[test]
+fn a_commit_tells_what_it_cost() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+    let mut bytes_before = 0;
+    for sales in 1..=3 {
+        let before = world.partition.view().lsn().0;
+        let mut inputs: Vec<Input> = (1..=sales).map(|n| from_terminal(b"0200", sales * 10 + n, &[])).collect();
+        world.partition.turn(world.now, &mut inputs);
+        let records = world.partition.view().lsn().0 - before;
+        let cost = world.commit().unwrap();
+        assert_eq!((u64::from(cost.records), records >= u64::from(sales)), (records, true));
+        assert!(cost.bytes_total > bytes_before && cost.bytes_total % 512 == 0);
+        bytes_before = cost.bytes_total;
+        let upkeep = world.partition.take_upkeep().expect("nothing is in flight");
+        let cost = world.partition.committed(world.now, upkeep.run()).unwrap();
+        assert_eq!((cost.records, cost.bytes_total, cost.sync), (0, bytes_before, std::time::Duration::ZERO));
+    }
+}
+
+/// A drain waits for all of it: the issuer, the terminal, the disk.
+#[test]
+fn a_partition_is_quiet_when_nothing_waits_for_anybody() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+    let check = |world: &World, in_flight: bool, quiet: bool, what: &str| {
+        assert_eq!((world.partition.commit_in_flight(), world.partition.quiet()), (in_flight, quiet), "{what}");
+    };
+    check(&world, false, true, "just opened");
+    world.partition.turn(world.now, &mut vec![from_terminal(b"0800", 1, &[])]);
+    check(&world, false, false, "an echo waits to leave");
+    assert!(!world.released().is_empty());
+    check(&world, false, true, "it left");
+
+    world.partition.turn(world.now, &mut vec![from_terminal(b"0200", 2, &[])]);
+    check(&world, false, false, "an intent waits for the disk");
+    world.commit().unwrap();
+    let released = world.released();
+    check(&world, false, false, "a request waits for its issuer");
+    let mut inputs: Vec<Input> = released.into_iter().flat_map(|action| world.act(action)).collect();
+    world.partition.turn(world.now, &mut inputs);
+    world.commit().unwrap();
+    let mut inputs: Vec<Input> = world.released().into_iter().flat_map(|action| world.act(action)).collect();
+    world.partition.turn(world.now, &mut inputs);
+    check(&world, false, false, "the handed mark is in memory alone");
+    world.now.uptime_ms = world.partition.next_timeout().unwrap();
+    world.partition.turn(world.now, &mut Vec::new());
+    let commit = world.partition.take_commit().expect("it waited long enough");
+    check(&world, true, false, "it is on its way to the disk");
+    world.partition.committed(world.now, commit.run()).unwrap();
+    world.released();
+    check(&world, false, true, "all is done");
 }
 
 #[test]
@@ -385,6 +483,11 @@ fn k2_a_handed_mark_waits_for_company_and_not_for_ever() {
     world.pass(due_ms - world.now.uptime_ms);
     assert!(storage.operations() > before);
     assert!(world.partition.quiet());
+    // The next one waits for as long, from its own time on.
+    world.pass(5000);
+    world.terminal(b"0200", 2, &[]);
+    assert!(world.partition.take_commit().is_none(), "nobody waits for this mark either");
+    assert_eq!(world.partition.next_timeout(), Some(world.now.uptime_ms + 20));
 }
 
 #[test]
