@@ -317,9 +317,12 @@ mod tests {
         };
         let key = "ab".repeat(32);
         check(&format!("pan 1 {key}\nhmac {key}\n"), 0o640, "chmod 600");
+        check(&format!("pan 1 {key}\nhmac {key}\n"), 0o604, "(mode 604)");
         check(&format!("pan 1 {key}\n"), 0o600, "holds no hmac key");
         check(&format!("hmac {key}\n"), 0o600, "holds no pan key");
         check(&format!("pan 1 {key}\nhmac {key}0\n"), 0o600, "line 2");
         check("pan x y\n", 0o600, "line 1");
+        check(&format!("\npan 0 {key}\nhmac {key}\n"), 0o600, "line 2");
+        check(&format!("pan 1 {key}\n\nhmac {key} {key}\n"), 0o600, "line 3");
     }
 }

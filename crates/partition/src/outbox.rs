@@ -95,11 +95,22 @@ mod tests {
     fn m2_nothing_leaves_before_its_record_and_the_order_is_kept() {
         let mut outbox = Outbox::default();
         outbox.take(&mut vec![answer(1, 5), answer(2, 3), answer(3, 0), answer(4, 6)], &mut Vec::new());
+        assert!(!outbox.is_empty());
         assert_eq!(released(&mut outbox, 4), [3], "an answer that concerns no key waits for nothing");
         assert_eq!(released(&mut outbox, 5), [1, 2]);
         assert_eq!(released(&mut outbox, 5), [0; 0]);
+        assert!(!outbox.is_empty(), "one waits");
         assert_eq!(released(&mut outbox, 6), [4]);
         assert!(outbox.is_empty());
+        outbox.take(&mut vec![answer(5, 0)], &mut Vec::new());
+        assert!(!outbox.is_empty(), "one may leave and has not");
+    }
+
+    #[test]
+    fn what_waits_for_a_durable_record_waits_for_no_commit() {
+        let mut outbox = Outbox::default();
+        outbox.take(&mut vec![answer(1, 0), answer(2, 5), answer(3, 3)], &mut Vec::new());
+        assert_eq!([2, 3, 4, 5, 6].map(|durable| outbox.waits_beyond(Lsn(durable))), [true, true, true, false, false]);
     }
 
     #[test]

@@ -390,6 +390,56 @@ fn i4_checkpoints_and_restarts_give_the_same_state() {
 }
 
 #[test]
+fn a_checkpoint_is_made_once_for_each_sealed_segment_and_never_two_at_a_time() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+    let made = |storage: &MemStorage| {
+        let names = journal::Storage::list(storage).unwrap();
+        names.iter().filter_map(|name| name.strip_prefix("checkpoint-")?.parse().ok()).max().unwrap_or(0)
+    };
+    // A segment is sealed by some sales; then a checkpoint is due, until one is under way.
+    let mut stan = 0;
+    let mut seal = |world: &mut World| {
+        for _ in 0..1000 {
+            if let Some(job) = world.partition.checkpoint_due() {
+                return job;
+            }
+            stan += 1;
+            world.terminal(b"0200", stan, &[]);
+            world.pass(3000);
+        }
+        panic!("no segment was sealed");
+    };
+    assert!(world.partition.checkpoint_due().is_none(), "no segment is sealed");
+    let first = seal(&mut world);
+    assert!(world.partition.checkpoint_due().is_none(), "it is under way");
+    let lsn = world.partition.checkpointed(first.run()).unwrap();
+    assert_eq!(made(&storage), lsn.0);
+    assert!(world.partition.checkpoint_due().is_none(), "there is one of this segment");
+
+    // One that fails is tried again with the next segment, not before.
+    let second = seal(&mut world);
+    storage.set_space_left(Some(0));
+    assert!(world.partition.checkpointed(second.run()).is_err());
+    storage.set_space_left(None);
+    assert_eq!(made(&storage), lsn.0);
+    assert!(world.partition.checkpoint_due().is_none());
+    let third = seal(&mut world);
+    let newest = world.partition.checkpointed(third.run()).unwrap();
+    assert!(newest > lsn);
+    assert_eq!(made(&storage), newest.0);
+
+    // The next life begins with it, and makes none of the same segment.
+    let now = world.now;
+    world.partition.close().unwrap();
+    let (mut world, opened) = World::open(&storage, &keys, now).unwrap();
+    assert!(opened.journal.clean, "the stop was clean");
+    assert_eq!(opened.journal.checkpoint.map(|lsn| lsn.0), Some(newest.0));
+    assert!(world.partition.checkpoint_due().is_none());
+}
+
+#[test]
 fn look_ups_scan_the_journal_for_what_memory_let_go() {
     let keys = Keyring::new();
     let storage = MemStorage::new([1; 16]);
