@@ -690,4 +690,28 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn chip_data_is_read_as_ber_tlv_says() {
+        let long = [&[0x9f, 0x36, 0x82, 1, 2][..], &[7; 258], &[0x5a]].concat();
+        for (data, read) in [
+            (&[0x9f, 0x36, 2, 1, 2, 0x5a][..], Some((0x9f36, 2, 1))),
+            (&[0x5a, 0], Some((0x5a, 0, 0))),
+            (&[0x9f, 0x36, 0x81, 2, 1, 2, 0x5a], Some((0x9f36, 2, 1))),
+            (&[0x9f, 0x36, 0x81, 0], Some((0x9f36, 0, 0))),
+            (&long, Some((0x9f36, 258, 1))),
+            // No length of no byte, or of three.
+            (&[0x9f, 0x36, 0x80, 1], None),
+            (&[0x9f, 0x36, 0x83, 0, 0, 1, 7], None),
+            // It ends too early: in the tag, before the length, in the length, in the value.
+            (&[0x9f], None),
+            (&[0x9f, 0x36], None),
+            (&[0x9f, 0x36, 0x82, 1], None),
+            (&[0x9f, 0x36, 3, 1, 2], None),
+            (&[], None),
+        ] {
+            let element = next_tag(data).map(|(tag, value, rest)| (tag, value.len(), rest.len()));
+            assert_eq!(element, read, "{data:02x?}");
+        }
+    }
 }

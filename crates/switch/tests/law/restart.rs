@@ -1,6 +1,6 @@
 //! Crashes, restarts, numbers and clocks (K1-K7). The language of the scripts is in `world`.
 
-use crate::world::{World, check, config};
+use crate::world::{World, check, check_with, config};
 use switch::*;
 
 #[test]
@@ -156,6 +156,8 @@ fn k4_a_reversals_stan_is_used_again_only_when_nobody_answers_to_it_any_more() {
              ack 00",
         );
         assert_eq!(world.reversals()[0].text(11), Some("900000"), "the first number of the range");
+        // Its time begins with its end.
+        world.run_free("pass 300000");
         if !ends.is_empty() {
             world.run(ends);
         }
@@ -195,5 +197,40 @@ fn each_life_has_its_number_and_the_keys_that_it_began_with() {
     for epoch in 1..=3 {
         assert_eq!((world.core().epoch(), world.core().keys()), (epoch, &[(1, [7; 8])][..]));
         world.run("crash");
+    }
+}
+
+/// What was decided by the horizon before the crash stays decided: the same numbers, and their acknowledgement ends it.
+#[test]
+fn k3_r3_a_deciding_send_is_the_deciding_one_after_a_crash_too() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         pass 15000 > issuer 0421 1000 4021
+         crash
+         link up
+         pass 0 > issuer 0421 1000 4021
+         ack 00
+         state 1 unwound",
+    );
+}
+
+/// Twice the longest window after its end, to the millisecond, and with it what is known of it.
+#[test]
+fn memory_keeps_what_has_ended_for_as_long_as_a_window_may_ask_for_it() {
+    let two = "sale 1 1000 ownrrn 000000000005 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         pass 15000 > issuer 0421 1000 4021
+         ack 00
+         pass 1000
+         sale 2 500 fresh ownrrn 000000000006 > issuer 0200 500
+         answer 51 > terminal 0210 51
+         ";
+    let small = |config: &mut Config| config.dedup_keys = 1;
+    for (ms, movements) in [(1_198_999, 3), (1_199_000, 2)] {
+        check_with(
+            small,
+            &format!("{two}pass {ms}\nsale 3 700 fresh term 2 conn 2 > issuer 0200 700\nmovements {movements}"),
+        );
     }
 }

@@ -388,3 +388,15 @@ fn r1_an_acknowledgement_that_names_anything_else_is_nobodys() {
         check(&format!("{reversed}ack 00 drop {absent}\nstate 1 unwound"));
     }
 }
+
+/// Silence is waited for as long as for an answer, then the first wait begins: a second, and at most a quarter more.
+#[test]
+fn r4_a_silent_send_is_made_again_after_the_response_timeout_and_the_first_wait() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         pass 15999
+         pass 251 > issuer 0421 1000 4000",
+    );
+}

@@ -1,6 +1,6 @@
 //! Write before you speak (M1-M8), and what is refused before anything is written. The language of the scripts is in `world`.
 
-use crate::world::{World, check, check_with, config, link};
+use crate::world::{World, check, check_with, config, link, shops};
 use switch::*;
 
 #[test]
@@ -219,4 +219,40 @@ fn m4_neither_refusals_nor_time_nor_restarts_end_a_promise() {
     }
     world.run_free("ack 00");
     world.run("state 1 unwound\ndoubt 0");
+}
+
+/// Whatever the reason was: the same key is refused for the window and taken after it.
+#[test]
+fn m7_a_refused_key_stays_refused_for_the_window_and_no_longer() {
+    // The sale that it was refused beside is undone meanwhile (D6).
+    check_with(
+        |config| shops(config).on_rekey = OnRekey::Refuse,
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         sale 2 1000 fresh > terminal 0210 94
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         ack 00
+         pass 599999
+         repeat 2 1000 fresh > terminal 0210 94
+         pass 1
+         repeat 2 1000 fresh > issuer 0200 1000",
+    );
+    // A repeat that came too late to be an original (D11).
+    check(
+        "repeat 1 1000 time 060000 > terminal 0210 94
+         pass 599999
+         sale 1 1000 fresh > terminal 0210 94
+         pass 1
+         sale 1 1000 fresh > issuer 0200 1000",
+    );
+    // No link, and no place for it (M7).
+    check(
+        "link down
+         sale 1 1000 > terminal 0210 91
+         link up
+         pass 599999
+         sale 1 1000 fresh > terminal 0210 91
+         pass 1
+         sale 1 1000 fresh > issuer 0200 1000",
+    );
 }

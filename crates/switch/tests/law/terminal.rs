@@ -358,3 +358,13 @@ fn look_ups_find_what_stands_behind_a_newer_use_of_its_stan() {
          found > issuer 0420 1000 4000; terminal 0410 00",
     );
 }
+
+/// DE12 and DE13 are the terminal's wall clock: its group says how far that is from UTC.
+#[test]
+fn d11_the_time_that_a_terminal_says_is_its_local_time() {
+    let offset = |minutes| move |config: &mut Config| shops(config).utc_offset_minutes = minutes;
+    check_with(offset(480), "repeat 1 1000 time 150809 > issuer 0200 1000");
+    check_with(offset(480), "repeat 1 1000 time 070809 > terminal 0210 94");
+    check_with(offset(-300), "repeat 1 1000 time 020809 > issuer 0200 1000");
+    check_with(offset(-300), "repeat 1 1000 time 015809 > terminal 0210 94");
+}
