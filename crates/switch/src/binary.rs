@@ -279,3 +279,46 @@ impl Stored for SealedPan {
         Ok(SealedPan { key: u16::take(from)?, nonce: Stored::take(from)?, sealed: <[u8; SEALED_BYTES]>::take(from)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString};
+    use alloc::vec;
+
+    use super::*;
+
+    fn taken<T: Stored>(mut bytes: &[u8]) -> Result<(T, usize), &'static str> {
+        T::take(&mut bytes).map(|value| (value, bytes.len())).map_err(|damaged| damaged.what)
+    }
+
+    #[test]
+    fn what_no_version_wrote_is_damaged() {
+        assert_eq!(taken::<bool>(&[0, 9]), Ok((false, 1)));
+        assert_eq!(taken::<bool>(&[1]), Ok((true, 0)));
+        assert_eq!(taken::<bool>(&[2]), Err("flag"));
+        assert_eq!(taken::<u32>(&[1, 0, 0]), Err("u32"));
+        assert_eq!(taken::<u32>(&[1, 0, 0, 0]), Ok((1, 0)));
+        assert_eq!(taken::<[u8; 3]>(&[1, 2]), Err("byte string"));
+        assert_eq!(taken::<Option<u8>>(&[1]), Err("u8"));
+        // A count of what cannot be there, and one of what just is.
+        assert_eq!(taken::<Vec<u8>>(&[3, 0, 0, 0, 0, 0, 0, 0, 7, 7]), Err("count"));
+        assert_eq!(taken::<Vec<u8>>(&[2, 0, 0, 0, 0, 0, 0, 0, 7, 7]), Ok((vec![7, 7], 0)));
+        assert_eq!(taken::<Vec<u8>>(&[0; 8]), Ok((vec![], 0)));
+        assert_eq!(taken::<BTreeMap<u8, u8>>(&[2, 0, 0, 0, 0, 0, 0, 0, 7, 7, 8]), Err("u8"));
+        assert_eq!(taken::<String>(&[2, b'a', b'b']), Ok(("ab".into(), 0)));
+        assert_eq!(taken::<String>(&[3, b'a', b'b']), Err("text"));
+        assert_eq!(taken::<String>(&[1, 0xff]), Err("text"));
+        assert_eq!(taken::<Stan>(&1_000_000_u32.to_le_bytes()), Err("STAN"));
+        assert_eq!(taken::<Rrn>(b"12345678901"), Err("RRN"));
+        assert_eq!(Damaged { what: "flag" }.to_string(), "stored bytes do not hold a valid flag");
+    }
+
+    #[test]
+    fn a_text_is_cut_to_what_its_length_can_say() {
+        for (length, kept) in [(254, 254), (255, 255), (256, 255)] {
+            let mut bytes = Vec::new();
+            "x".repeat(length).put(&mut bytes);
+            assert_eq!(taken::<String>(&bytes), Ok(("x".repeat(kept), 0)));
+        }
+    }
+}

@@ -96,6 +96,8 @@ pub(crate) fn age_ms(wall_ms: u64, month_to_second: &[u8; 10]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
 
     /// 2026-11-22 07:08:09.123 UTC.
@@ -125,5 +127,60 @@ mod tests {
         check(b"1332000000", None);
         check(b"0230000000", None);
         check(b"112207080x", None);
+    }
+
+    /// Every day of 150 years, counted one by one.
+    #[test]
+    fn every_day_follows_the_one_before_it() {
+        let days_of = |year: u32| {
+            let leap = year % 4 == 0 && year % 100 != 0 || year % 400 == 0;
+            [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+        };
+        let mut day_ms = 0;
+        for year in 1970..2120 {
+            let mut of_year = 0;
+            for (month, days) in (1..).zip(days_of(year)) {
+                for day in 1..=days {
+                    of_year += 1;
+                    let (last_ms, yddd) = (day_ms + DAY_MS - 1, format!("{}{of_year:03}", year % 10));
+                    assert_eq!(transmitted(day_ms), format!("{month:02}{day:02}000000").as_bytes());
+                    assert_eq!(transmitted(last_ms), format!("{month:02}{day:02}235959").as_bytes());
+                    assert_eq!(year_day(day_ms), yddd.as_bytes());
+                    assert_eq!(year_day(last_ms), yddd.as_bytes());
+                    assert_eq!(age_ms(last_ms, &transmitted(day_ms)), Some(DAY_MS - 1), "{month}-{day} of {year}");
+                    day_ms += DAY_MS;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment_has_no_age_and_the_turn_of_the_year_is_one_second() {
+        for digits in [
+            b"0022070809",
+            b"1300070809",
+            b"1100070809",
+            b"1131070809",
+            b"1122240000",
+            b"1122076000",
+            b"1122070060",
+            b"0229000000",
+            b"x122070809",
+            b"11x2070809",
+            b"112x070809",
+            b"11220:0809",
+            b"112207080/",
+        ] {
+            assert_eq!(age_ms(NOW, digits), None, "{}", core::str::from_utf8(digits).unwrap());
+        }
+        for (digits, age) in [(b"1122070800", 9_123), (b"1122000000", 25_689_123), (b"1121235959", 25_690_123)] {
+            assert_eq!(age_ms(NOW, digits), Some(age));
+        }
+        let new_year = 1_767_225_600_000;
+        assert_eq!(age_ms(new_year, b"1231235959"), Some(1000));
+        assert_eq!(age_ms(new_year - 1000, b"0101000000"), Some(0), "a second ahead is nearer than a year back");
+        assert_eq!(age_ms(0, b"1231235959"), Some(0), "nothing is before 1970");
+        let leap_day = 1_835_395_200_000;
+        assert_eq!(age_ms(leap_day + 5, b"0229000000"), Some(5));
     }
 }

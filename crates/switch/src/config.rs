@@ -304,3 +304,83 @@ impl Config {
             .map(|route| route.issuer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: LinkNo = LinkNo { issuer: IssuerNo(1), number: 1 };
+
+    fn sound() -> Config {
+        let mut config = Config::default();
+        config.groups.insert(GroupNo(1), Group::default());
+        config.issuers.insert(IssuerNo(1), Issuer::default());
+        config.links.insert(LINK, Link::default());
+        config.routes.push(Route { prefix: String::new(), issuer: IssuerNo(1) });
+        config
+    }
+
+    #[test]
+    fn each_contradiction_is_said_and_what_is_just_sound_is_not() {
+        let said = |change: &dyn Fn(&mut Config)| {
+            let mut config = sound();
+            change(&mut config);
+            config.check()
+        };
+        let group = |change: fn(&mut Group)| said(&|config| change(config.groups.get_mut(&GroupNo(1)).unwrap()));
+        let issuer = |change: fn(&mut Issuer)| said(&|config| change(config.issuers.get_mut(&IssuerNo(1)).unwrap()));
+        let link = |change: fn(&mut Link)| said(&|config| change(config.links.get_mut(&LINK).unwrap()));
+        let route = |prefix: &str| said(&|config| config.routes[0].prefix = prefix.into());
+        for sound in [
+            said(&|_| {}),
+            said(&|config| config.partition = 35),
+            said(&|config| config.dedup_keys = 1),
+            group(|group| group.crossing_margin_ms = group.confirm_deadline_ms - 1),
+            group(|group| group.redeliver_grace_ms = group.repeat_window_ms - 1),
+            issuer(|issuer| issuer.reversal_retry_ms = [1].into()),
+            issuer(|issuer| issuer.reversal_window = 1),
+            link(|link| link.response_timeout_ms = 1),
+            link(|link| link.late_horizon_ms = link.response_timeout_ms.max(link.original_horizon_ms)),
+            link(|link| link.in_flight_max = 1),
+            route("4111111111111111111"),
+        ] {
+            assert_eq!(sound, Vec::<String>::new());
+        }
+        for (wrong, word) in [
+            (said(&|config| config.partition = 36), "partition 36"),
+            (said(&|config| config.dedup_keys = 0), "dedup_keys"),
+            (group(|group| group.crossing_margin_ms = group.confirm_deadline_ms), "crossing_margin"),
+            (group(|group| group.redeliver_grace_ms = group.repeat_window_ms), "redeliver_grace"),
+            (issuer(|issuer| issuer.reversal_retry_ms.clear()), "reversal_retry"),
+            (issuer(|issuer| issuer.reversal_retry_ms.push(0)), "reversal_retry"),
+            (issuer(|issuer| issuer.reversal_window = 0), "reversal_window"),
+            (said(&|config| drop(config.issuers.insert(IssuerNo(2), Issuer::default()))), "no link"),
+            (
+                said(&|config| drop(config.links.insert(LinkNo { issuer: IssuerNo(2), number: 1 }, Link::default()))),
+                "belongs to an issuer",
+            ),
+            (link(|link| link.response_timeout_ms = 0), "response_timeout"),
+            (link(|link| link.late_horizon_ms = link.original_horizon_ms - 1), "late_horizon"),
+            (link(|link| link.in_flight_max = 0), "in_flight_max"),
+            (said(&|config| config.routes[0].issuer = IssuerNo(2)), "leads to issuer 2"),
+            (route("41x"), "not a PAN prefix"),
+            (route("41111111111111111111"), "not a PAN prefix"),
+        ] {
+            assert_eq!(wrong.len(), 1, "{word}: {wrong:?}");
+            assert!(wrong[0].contains(word), "{word}: {wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_that_fits_leads_the_way() {
+        let mut config = sound();
+        for (prefix, issuer) in [("411", 3), ("4", 2), ("41", 4)] {
+            config.routes.push(Route { prefix: prefix.into(), issuer: IssuerNo(issuer) });
+        }
+        for (pan, issuer) in [("4111", 3), ("4122", 4), ("4222", 2), ("5111", 1)] {
+            assert_eq!(config.route(pan), Some(IssuerNo(issuer)), "{pan}");
+        }
+        config.routes.remove(0);
+        assert_eq!(config.route("5111"), None);
+    }
+}

@@ -243,7 +243,7 @@ impl Switch {
         let action = self.new_action(Some(Purpose::Reversal(id)));
         self.live(id).sending.in_flight = Some(Flight { action, stan: numbers.sent_as.stan, link });
         out.actions.push(Pending { after, action: Action::ToIssuer { id: action, link, message, card } });
-        self.set_reversal_timer(id, until_ms.max(now.uptime_ms + 1));
+        self.set_reversal_timer(id, until_ms);
         self.note(Note::ObligationSent { issuer, rrn, attempt }, out);
         true
     }

@@ -517,3 +517,15 @@ fn r7_a_promise_that_takes_the_place_of_a_listed_one_is_one_entry_and_no_timer_s
   exceptions 2",
     );
 }
+
+#[test]
+fn t7_a_second_approval_that_nobody_decided_on_is_heard_of_when_an_acknowledgement_takes_the_case() {
+    let second = format!(
+        "{LIVE}  reverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00
+  answer 00 approval BBBBBB
+  operator 1 T7
+  "
+    );
+    check(&format!("{second}ack 30\n  operator 1 R4\n  exceptions 1"));
+    check(&format!("{second}ack 00\n  operator 1 T7\n  exceptions 0"));
+}

@@ -369,6 +369,7 @@ fn r1_an_acknowledgement_that_names_anything_else_is_nobodys() {
          reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
         ";
     for wrong in [
+        "set 2=5500000000000004",
         "set 4=000000000999",
         "set 7=1122070810",
         "set 11=900001",
@@ -399,4 +400,12 @@ fn r4_a_silent_send_is_made_again_after_the_response_timeout_and_the_first_wait(
          pass 15999
          pass 251 > issuer 0421 1000 4000",
     );
+}
+
+/// An early send is made again like any other while the horizon is far; after a provisional word only the horizon counts.
+#[test]
+fn r3_r4_an_early_send_that_nobody_answers_is_made_again_before_the_horizon() {
+    let early = "sale 1 1000 > issuer 0200 1000\nreverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\n";
+    check(&format!("{early}pass 15999\npass 251 > issuer 0421 1000 4000"));
+    check(&format!("{early}ack 00\npass 29999\npass 1 > issuer 0421 1000 4000"));
 }

@@ -290,3 +290,26 @@ fn d7_d8_that_a_terminal_reversed_a_movement_is_on_record() {
         assert_eq!(world.core().movements().next().unwrap().reversal_seen, seen, "{script}");
     }
 }
+
+/// A field that is too short or full of zeros names nothing, and the next one is looked at.
+#[test]
+fn d8_the_original_is_named_by_de90_else_by_de61_else_by_the_own_stan() {
+    let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    let (reversed, nothing) = ("issuer 0420 1000 4000; terminal 0410 00", "terminal 0410 00");
+    let zeros = "0".repeat(42);
+    let de90 = |stan: &str| format!("0200{stan}{}", "0".repeat(32));
+    for (reversal, then) in [
+        (format!("own set 90={}", de90("000001")), reversed),
+        (format!("bare set 90={}", de90("000077")), nothing),
+        (format!("bare set 90={zeros}"), reversed),
+        ("bare set 90=0200000077".to_owned(), reversed),
+        ("own set 61=000001000001".to_owned(), reversed),
+        ("own set 61=000001000001999".to_owned(), reversed),
+        ("bare set 61=000001000077".to_owned(), nothing),
+        ("bare set 61=00000100007".to_owned(), reversed),
+        (format!("own set 61=000001000001,90={zeros}"), reversed),
+        (format!("own set 61=000001000077,90={}", de90("000001")), reversed),
+    ] {
+        check(&format!("{live}reverse 1 1000 {reversal} > {then}"));
+    }
+}

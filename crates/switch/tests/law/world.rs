@@ -7,7 +7,8 @@
 //! sale STAN AMOUNT          0200 on the terminal's connection     (auth: 0100, repeat: 0201)
 //!   options: conn N, card N, term N, time HHMMSS or fresh (no times), ownrrn TEXT, de38 TEXT,
 //!   tap N (chip's counter), random N and cryptogram N (with tap), shop N (merchant)
-//! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, de95 TEXT, again, oldtime)
+//! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, de95 TEXT, again, oldtime,
+//!   set, drop)
 //! complete STAN CODE             0202 (complete-again: 0203)
 //! resolve STAN|unknown|named|entry HOW [N]   an operator decides (entry: about the oldest on the list)
 //! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, currency N,
@@ -318,6 +319,7 @@ impl World {
             message.set(95, text.replace('_', " ").as_bytes());
         }
         let card = words.option("card").map(|number| card(number.parse().unwrap()));
+        words.alter(&mut message);
         self.terminal_sends(message, words, card);
     }
 
