@@ -177,11 +177,10 @@ impl Reference {
         Amount::new(self.minor?, self.currency?).ok()
     }
 
-    /// How much of the amount is to be undone (D8, D12, D13).
+    /// How much of an amount that fits is to be undone (D8, D12, D13).
     fn difference(&self, movement: &Movement) -> Differs {
         let stands_minor = movement.remains_minor.unwrap_or(movement.amount().minor());
         match self.remains_minor {
-            _ if !self.amount_fits(movement) => Differs::Amount,
             0 => Differs::No,
             remains_minor if Some(remains_minor) == movement.remains_minor => Differs::PartAgain,
             remains_minor if remains_minor < stands_minor => Differs::Part,

@@ -234,3 +234,19 @@ fn memory_keeps_what_has_ended_for_as_long_as_a_window_may_ask_for_it() {
         );
     }
 }
+
+/// Nobody waits for the mark of the handing, and it is one record.
+#[test]
+fn k2_a_sale_that_is_approved_and_handed_over_is_three_records() {
+    for fate in ["written", "undeliverable"] {
+        let mut world = World::new(config());
+        let before = world.records().len();
+        world.run(&format!("sale 1 1000 > issuer 0200 1000\nreport {fate}\nanswer 00 > terminal 0210 00"));
+        let [Record::Intent { .. }, Record::Answered { .. }, Record::Delivery { .. }] =
+            [0, 1, 2].map(|at| world.records()[before + at].record.clone())
+        else {
+            panic!("{:?}", world.records())
+        };
+        assert_eq!(world.records().len(), before + 3, "{fate}");
+    }
+}

@@ -322,6 +322,14 @@ fn section_6_a_repeat_with_a_time_of_its_own_is_known_by_it() {
          repeat 1 1000 de7now 1122070950 > terminal 0210 00
          reverse 1 1000 de7 1122070950 > issuer 0420 1000 4000; terminal 0410 00",
     );
+    // A time that neither the sale nor its repeat had.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         repeat 1 1000 de7now 1122070950 > terminal 0210 00
+         reverse 1 1000 de7 1122070951 > terminal 0410 00
+         state 1 needs_operator",
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What a terminal reverses (D7-D13).
 //! The language of the scripts is in `world`.
 
-use crate::world::{World, check, config};
+use crate::world::{World, check, check_with, config};
+use switch::*;
 
 #[test]
 fn d7_a_reversal_in_flight_cancels_what_was_asked() {
@@ -85,7 +86,9 @@ fn d11_a_reversal_before_its_original_buries_it() {
 fn d12_a_reversal_that_differs_is_for_a_person() {
     let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
     check(&format!("{live}reverse 1 900 > terminal 0410 64\nstate 1 needs_operator\noperator 1 D12\ndoubt 1"));
-    check(&format!("{live}reverse 1 1000 keep 1001 > terminal 0410 64\nstate 1 needs_operator"));
+    for keeps_all in ["1000", "1001"] {
+        check(&format!("{live}reverse 1 1000 keep {keeps_all} > terminal 0410 64\nstate 1 needs_operator\nnet 1 1000"));
+    }
     check(&format!("{live}reverse 1 1000 card 2 > terminal 0410 00\nstate 1 needs_operator"));
     // It blocks C1.
     check(&format!(
@@ -102,6 +105,10 @@ fn d12_a_reversal_that_differs_is_for_a_person() {
     check(&format!("{live}reverse 1 1000 oldtime > terminal 0410 00\nstate 1 needs_operator\noperator 1 D12"));
     check(&format!("{live}reverse 1 1000 class 0100 > terminal 0410 00\nstate 1 needs_operator"));
     check(&format!("{live}reverse 1 900 oldtime > terminal 0410 00\nstate 1 awaiting_confirmation"));
+    check("sale 1 1000 > issuer 0200 1000\nreverse 1 1000 oldtime > terminal 0410 00\nstate 1 needs_operator");
+    check(&format!(
+        "{live}pass 2000\nsale 2 500 > issuer 0200 500\nstate 1 confirmed\nreverse 1 1000 oldtime > terminal 0410 00\nstate 1 needs_operator"
+    ));
     // Without DE49 the amount is still an amount.
     check(&format!("{live}reverse 1 1 nocurrency > terminal 0410 64\nstate 1 needs_operator"));
     check(&format!("{live}reverse 1 1000 nocurrency > issuer 0420 1000 4000; terminal 0410 00"));
@@ -236,7 +243,10 @@ fn d13_a_remainder_that_cannot_be_read_is_no_full_reversal() {
     for full in ["000000000000", "____________", "0", "000000000000000000000000000000000000000000"] {
         check(&format!("{live}reverse 1 1000 de95 {full} > issuer 0420 1000 4000; terminal 0410 00"));
     }
-    check(&format!("{live}reverse 1 1000 de95 000000000700 > issuer 0420 1000 4004; terminal 0410 00\nnet 1 700"));
+    // With the amount of settlement that is to remain, or without.
+    for part in ["000000000700", "000000000700000000000700"] {
+        check(&format!("{live}reverse 1 1000 de95 {part} > issuer 0420 1000 4004; terminal 0410 00\nnet 1 700"));
+    }
 }
 
 #[test]
@@ -273,6 +283,13 @@ fn d8_the_switchs_rrn_alone_names_its_original() {
          state 1 awaiting_confirmation
          state 999 needs_operator"
     ));
+    // One of another amount, or of long ago, is not what it means.
+    let other = "sale 999 700 fresh > issuer 0200 700\nanswer 00 > terminal 0210 00";
+    let named = format!("reverse 1 1000 own ownrrn {rrn}1 > issuer 0420 1000 4000; terminal 0410 00\ncause 1 D8");
+    check(&format!("{live}{other}\n{named}\nstate 999 awaiting_confirmation"));
+    let old = "sale 999 1000 fresh card 2 > issuer 0200 1000\nanswer 51 > terminal 0210 51\npass 600000\n";
+    let of_today = format!("reverse 1 1000 own ownrrn {rrn}2 > issuer 0420 1000 4000; terminal 0410 00\ncause 1 D8");
+    check(&format!("{old}{live}{of_today}"));
 }
 
 /// What a person reads of it: its terminal has said that the sale is off, or has not.
@@ -312,4 +329,31 @@ fn d8_the_original_is_named_by_de90_else_by_de61_else_by_the_own_stan() {
     ] {
         check(&format!("{live}reverse 1 1000 {reversal} > {then}"));
     }
+}
+
+/// What a person finds when they look for the sale that was refused: what its reversal said of it.
+#[test]
+fn d11_a_tombstone_keeps_what_the_reversal_said_of_its_original() {
+    for (reversal, class, minor) in [
+        ("reverse 1 1000", Some(Class::Financial), Some(1000)),
+        ("reverse 1 1000 class 0100", Some(Class::Authorisation), Some(1000)),
+        ("reverse 1 1000 nocurrency bare", None, None),
+    ] {
+        let mut world = World::new(config());
+        world.run(&format!("{reversal} > terminal 0410 00"));
+        let Record::Tombstone { class: of, amount, .. } = world.records.last().unwrap().record else { panic!("{reversal}") };
+        assert_eq!((of, amount.map(|amount| amount.minor())), (class, minor), "{reversal}");
+    }
+}
+
+#[test]
+fn d11_a_reversal_finds_what_began_within_the_lookback_and_nothing_older() {
+    let long_ago = |ms: u64, then: &str| {
+        check_with(
+            |config| config.reversal_lookback_ms = 700_000,
+            &format!("sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\npass {ms}\nreverse 1 1000 rrn > {then}"),
+        );
+    };
+    long_ago(699_999, "issuer 0420 1000 4000; terminal 0410 00");
+    long_ago(700_000, "terminal 0410 00\nstate 1 awaiting_confirmation");
 }
