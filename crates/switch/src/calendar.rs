@@ -132,8 +132,8 @@ mod tests {
     /// Every day of 150 years, counted one by one.
     #[test]
     fn every_day_follows_the_one_before_it() {
-        let days_of = |year: u32| {
-            let leap = year % 4 == 0 && year % 100 != 0 || year % 400 == 0;
+        let days_of = |year: u64| {
+            let leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
             [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
         };
         let mut day_ms = 0;

@@ -265,4 +265,20 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_refusal_says_why_and_what_comes_next() {
+        for refusal in [
+            Refusal::UnknownRrn,
+            Refusal::UnknownEntry,
+            Refusal::NothingOpen,
+            Refusal::StillAwaited,
+            Refusal::NothingToUndo,
+            Refusal::EntryMovesNothing,
+            Refusal::AboveAmount,
+        ] {
+            let text = alloc::string::ToString::to_string(&refusal);
+            assert!(text.contains("; next: "), "{refusal:?} says {text:?}");
+        }
+    }
 }

@@ -368,3 +368,24 @@ fn d11_the_time_that_a_terminal_says_is_its_local_time() {
     check_with(offset(-300), "repeat 1 1000 time 020809 > issuer 0200 1000");
     check_with(offset(-300), "repeat 1 1000 time 015809 > terminal 0210 94");
 }
+
+/// A message of the terminal proved that it has the answer: a copy that fails afterwards proves nothing against it.
+#[test]
+fn m8_t8_a_copy_that_fails_does_not_take_back_what_a_message_proved() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         report undeliverable
+         repeat 1 1000 conn 2 > terminal 0210 00
+         evidence 1 unknown
+         sale 2 700 de38 AP0001 conn 3 > issuer 0200 700
+         evidence 1 seen
+         answer 51 > terminal 0210 51
+         report silent
+         repeat 1 1000 conn 2 > terminal 0210 00
+         late undeliverable
+         evidence 1 seen
+         pass 86400000
+         state 1 confirmed",
+    );
+}
