@@ -1,10 +1,10 @@
 //! Real processes under fault: the daemon between terminals and issuers that misbehave, over wires that do, is killed, stopped,
 //! denied its syncs and its space, and loses power. After each round the issuers' ledgers, the terminals' receipts and the
-//! switch's journal agree on every key of every round so far.
+//! switch's journal agree on every key of this round and of those before it, up to ten.
 //!
 //! Moments and faults are random; the seed is printed, and `SWITCHD_TEST_SEED` sets it. As the rest is real time, a seed
 //! gives the same faults, not the same run. The long form is
-//! `cargo test -p switchd --release --test main -- --ignored faults --nocapture`. Where a machine may not trace or mount, what
+//! `cargo test -p switchd --test main -- --ignored faults --nocapture`. Where a machine may not trace or mount, what
 //! needs it says `SKIPPED`. Invariant: a round whose fault did not act fails.
 
 mod mishaps;
@@ -13,10 +13,11 @@ mod strikes;
 
 use std::time::Instant;
 
+use counterparts::seeded::Seeded;
 use scene::{Figures, Scene};
 
-use crate::support::Disk;
 use crate::support::strace::can_trace_for;
+use crate::support::{Disk, seed};
 
 /// What is done to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,39 +49,38 @@ impl Kind {
 /// So many sales in a round are a load.
 const SALES_PER_ROUND: u64 = 20;
 
+/// After so many rounds everything is made anew: what is compared grows with every round, and with it the time.
+const ROUNDS_OF_A_SCENE: u32 = 10;
+
 async fn rounds(kind: Kind, rounds: u32) {
     let name = kind.name();
     let needs_strace = matches!(kind, Kind::FailedSync | Kind::FullDisk);
     if needs_strace && !can_trace_for(name) {
         return;
     }
-    let disk = match kind {
-        Kind::Kill | Kind::Stop | Kind::FullDisk => None,
-        // Without one a failed sync loses nothing, and the exit codes alone are seen.
-        Kind::FailedSync => Disk::mounted().await.ok(),
-        Kind::PowerLoss => match Disk::mounted_for(name).await {
-            Some(disk) => Some(disk),
-            None => return,
-        },
-    };
-    let all = Instant::now();
-    let mut scene = Scene::open(kind, disk).await;
-    for round in 1..=rounds {
-        let since = Instant::now();
-        scene.misbehave(round).await;
-        let load = strikes::strike(kind, round, &mut scene).await;
-        scene.settle(load).await;
-        println!("{name} {round}/{rounds}: three ledgers agree, {}; {:.1?}", shown(&scene.figures), since.elapsed());
+    let (all, mut seeded, mut figures) = (Instant::now(), Seeded::new(seed()), Figures::default());
+    for first in (1..=rounds).step_by(ROUNDS_OF_A_SCENE as usize) {
+        let disk = match kind {
+            Kind::Kill | Kind::Stop | Kind::FullDisk => None,
+            // Without one a failed sync loses nothing, and the exit codes alone are seen.
+            Kind::FailedSync => Disk::mounted().await.ok(),
+            Kind::PowerLoss => match Disk::mounted_for(name).await {
+                Some(disk) => Some(disk),
+                None => return,
+            },
+        };
+        let mut scene = Scene::open(kind, disk, seeded.next_u64()).await;
+        for round in first..=rounds.min(first + ROUNDS_OF_A_SCENE - 1) {
+            let since = Instant::now();
+            scene.misbehave(round).await;
+            let load = strikes::strike(kind, round, &mut scene).await;
+            scene.settle(load).await;
+            println!("{name} {round}/{rounds}: three ledgers agree, {}; {:.1?}", scene.figures, since.elapsed());
+        }
+        figures += scene.figures;
     }
-    let sales = scene.figures.sales;
-    assert!(sales > u64::from(rounds) * SALES_PER_ROUND, "{sales} sales are no load");
-    println!("{name}: {rounds} rounds, {}, 0 in doubt, {:.0?}", shown(&scene.figures), all.elapsed());
-}
-
-/// Of all rounds so far.
-fn shown(figures: &Figures) -> String {
-    let Figures { sales, reversals, movements, unwound } = figures;
-    format!("{sales} sales asked for, {reversals} reversed by terminals, {movements} movements, {unwound} unwound")
+    assert!(figures.sales > u64::from(rounds) * SALES_PER_ROUND, "{} sales are no load", figures.sales);
+    println!("{name}: {rounds} rounds, {figures}, 0 in doubt, {:.0?}", all.elapsed());
 }
 
 async fn play(kind: Kind, count: u32) {

@@ -1,9 +1,11 @@
 //! The daemon between terminals and two issuers that are processes of their own, with a faulty wire on either leg.
 //!
 //! Knows no fault of a process: [`super::strikes`] has those. Invariant: at the end of a round nothing misbehaves any more,
-//! every terminal has come back and had a last sale approved, and three ledgers agree on all rounds so far.
+//! every terminal has come back and had a last sale approved, and three ledgers agree on all rounds of the scene so far.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::ops::AddAssign;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -19,7 +21,7 @@ use tokio::task::JoinSet;
 use super::Kind;
 use super::mishaps::{self, LONGEST_DELAY_MS};
 use crate::support::site::{self, PAN, POOR_PAN, initialised, mock_issuer};
-use crate::support::{Disk, IssuerProcess, Options, PATIENCE, Site, card, seed, until, within};
+use crate::support::{Disk, IssuerProcess, Options, PATIENCE, Site, card, until, within};
 
 const TERMINALS: u16 = 36;
 /// One that sells when the test says so, and not with the load.
@@ -58,13 +60,29 @@ fn options(kind: Kind, disk: Option<&Disk>) -> Options {
     }
 }
 
-/// What all rounds of a kind did together.
+/// What rounds did together.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     pub(super) sales: u64,
-    pub(super) reversals: u64,
-    pub(super) movements: usize,
-    pub(super) unwound: usize,
+    reversals: u64,
+    movements: usize,
+    unwound: usize,
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, more: Self) {
+        self.sales += more.sales;
+        self.reversals += more.reversals;
+        self.movements += more.movements;
+        self.unwound += more.unwound;
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Figures { sales, reversals, movements, unwound } = self;
+        write!(f, "{sales} sales asked for, {reversals} reversed by terminals, {movements} movements, {unwound} unwound")
+    }
 }
 
 /// See the module. The fields are dropped in this order: the daemon before its disk.
@@ -73,8 +91,9 @@ pub(super) struct Scene {
     pub(super) issuers: [IssuerProcess; 2],
     issuers_wires: [FaultyProxy; 2],
     terminals_wire: FaultyProxy,
-    /// The last one is for [`Self::probe`].
     terminals: Vec<TerminalArgs>,
+    /// Of [`Self::probe`].
+    probe: TerminalArgs,
     pub(super) disk: Option<Disk>,
     pub(super) seeded: Seeded,
     pub(super) figures: Figures,
@@ -82,8 +101,8 @@ pub(super) struct Scene {
 
 impl Scene {
     /// Everything runs, and behaves.
-    pub(super) async fn open(kind: Kind, disk: Option<Disk>) -> Self {
-        let mut seeded = Seeded::new(seed());
+    pub(super) async fn open(kind: Kind, disk: Option<Disk>, seed: u64) -> Self {
+        let mut seeded = Seeded::new(seed);
         let mut options = options(kind, disk.as_ref());
         let dir = initialised(options.terminals).await;
         let poor = &["--account", "4000001234560042:100"];
@@ -98,9 +117,10 @@ impl Scene {
         let mut site = Site::around(dir, idle, options, vec![(wires[0].address(), true)]);
         site.daemon.ready().await;
         let terminals_wire = wire(site.daemon.address(), &mut seeded).await;
-        let terminals = (1..=PROBE).map(|number| terminal_args(&site, number, &terminals_wire)).collect();
+        let terminals = (1..=TERMINALS).map(|number| terminal_args(&site, number, &terminals_wire)).collect();
+        let probe = site.terminal_args(PROBE);
         let figures = Figures::default();
-        Scene { site, issuers, issuers_wires: wires, terminals_wire, terminals, disk, seeded, figures }
+        Scene { site, issuers, issuers_wires: wires, terminals_wire, terminals, probe, disk, seeded, figures }
     }
 
     /// Issuers and wires misbehave from now on.
@@ -124,7 +144,7 @@ impl Scene {
     pub(super) fn load(&mut self) -> Load {
         let [rich, poor, other] = [PAN, POOR_PAN, OTHER_PAN].map(presented);
         let args = LoadArgs {
-            terminals: self.terminals[..usize::from(TERMINALS)].to_vec(),
+            terminals: self.terminals.clone(),
             cards: vec![rich.clone(), rich, other.clone(), other, poor],
             amounts: 1..=5_000,
             pause: Duration::from_millis(2),
@@ -143,9 +163,9 @@ impl Scene {
         load
     }
 
-    /// A terminal that takes no part in the load.
+    /// A terminal that takes no part in the load, on a good wire of its own.
     pub(super) fn probe(&self) -> TerminalClient {
-        TerminalClient::open(self.terminals[usize::from(TERMINALS)].clone()).expect("its journal can be written")
+        TerminalClient::open(self.probe.clone()).expect("its journal can be written")
     }
 
     /// Some time between these. Not a wait for anything: the moment is what is random.
