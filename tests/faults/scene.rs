@@ -1,11 +1,13 @@
 //! The daemon between terminals and two issuers that are processes of their own, with a faulty wire on either leg.
 //!
-//! Knows no fault of a process: [`super::strikes`] has those. Invariant: at the end of a round nothing misbehaves any more,
+//! Knows no fault of a process: [`super::strikes`] has those. Some terminals are lost in the middle of a sale, and come back
+//! from their journals only when nothing is in doubt any more: what they would have reversed the switch has to reverse by
+//! itself. Invariant: at the end of a round nothing misbehaves any more,
 //! every terminal has come back and had a last sale approved, and three ledgers agree on all rounds of the scene so far.
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, RangeInclusive};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -23,9 +25,11 @@ use super::mishaps::{self, LONGEST_DELAY_MS};
 use crate::support::site::{self, PAN, POOR_PAN, initialised, mock_issuer};
 use crate::support::{Disk, IssuerProcess, Options, PATIENCE, Site, card, until, within};
 
-const TERMINALS: u16 = 36;
+const TERMINALS: u16 = 30;
+/// The numbers of those that are lost in each round.
+const MORTALS: RangeInclusive<u16> = TERMINALS + 1..=TERMINALS + 6;
 /// One that sells when the test says so, and not with the load.
-const PROBE: u16 = TERMINALS + 1;
+const PROBE: u16 = TERMINALS + 7;
 /// A card of the second issuer.
 const OTHER_PAN: &str = "5000001234567899";
 const CROSSING_MARGIN_MS: u64 = 100;
@@ -92,6 +96,10 @@ pub(super) struct Scene {
     issuers_wires: [FaultyProxy; 2],
     terminals_wire: FaultyProxy,
     terminals: Vec<TerminalArgs>,
+    /// They are lost in each round, and come back when the switch has settled without them.
+    mortals: Vec<TerminalArgs>,
+    /// The mortals, selling.
+    living: JoinSet<()>,
     /// Of [`Self::probe`].
     probe: TerminalArgs,
     pub(super) disk: Option<Disk>,
@@ -117,10 +125,13 @@ impl Scene {
         let mut site = Site::around(dir, idle, options, vec![(wires[0].address(), true)]);
         site.daemon.ready().await;
         let terminals_wire = wire(site.daemon.address(), &mut seeded).await;
-        let terminals = (1..=TERMINALS).map(|number| terminal_args(&site, number, &terminals_wire)).collect();
+        let all =
+            |numbers: RangeInclusive<u16>| numbers.map(|number| terminal_args(&site, number, &terminals_wire)).collect();
+        let (terminals, mortals) = (all(1..=TERMINALS), all(MORTALS));
         let probe = site.terminal_args(PROBE);
         let figures = Figures::default();
-        Scene { site, issuers, issuers_wires: wires, terminals_wire, terminals, probe, disk, seeded, figures }
+        let (living, issuers_wires) = (JoinSet::new(), wires);
+        Scene { site, issuers, issuers_wires, terminals_wire, terminals, mortals, living, probe, disk, seeded, figures }
     }
 
     /// Issuers and wires misbehave from now on.
@@ -153,14 +164,24 @@ impl Scene {
             come_back_within: PATIENCE,
             seed: self.seeded.next_u64(),
         };
+        for mortal in &self.mortals {
+            let terminal = TerminalClient::open(mortal.clone()).expect("its journal can be written");
+            self.living.spawn_local(sells(terminal, Seeded::new(self.seeded.next_u64())));
+        }
         Load::start(args).expect("their journals can be written")
     }
 
-    /// The same; about every terminal has had an answer.
+    /// The same; by now they have had about an answer each.
     pub(super) async fn running_load(&mut self) -> Load {
         let load = self.load();
         until("terminals sell", async || (self.answered(&load) >= u64::from(TERMINALS)).then_some(())).await;
         load
+    }
+
+    /// The mortals are switched off, whatever they are doing.
+    pub(super) async fn lose_terminals(&mut self) {
+        assert!(!self.living.is_empty(), "they sell");
+        self.living.shutdown().await;
     }
 
     /// A terminal that takes no part in the load, on a good wire of its own.
@@ -199,11 +220,13 @@ impl Scene {
         let loaded = within("all terminals to come back", load.finish()).await.expect("their journals can be written");
         assert_eq!(loaded.not_cleared, Vec::<String>::new(), "reversals are owed");
         self.behave().await;
-        let mut selling = JoinSet::new();
-        for terminal in loaded.terminals.into_iter().chain([self.probe()]) {
-            selling.spawn_local(last_sale(terminal));
-        }
-        let journals = selling.join_all().await;
+        assert!(self.living.is_empty(), "the mortals are lost by now");
+        let journals = last_sales(loaded.terminals).await;
+        self.site.nothing_in_doubt().await;
+        // The switch has settled without them.
+        let late = self.mortals.iter().chain([&self.probe]).cloned();
+        let late = late.map(|args| TerminalClient::open(args).expect("its journal can be read")).collect();
+        let journals = [journals, last_sales(late).await].concat();
         self.site.nothing_in_doubt().await;
         let mut books = self.issuers[0].movements().await;
         books.extend(self.issuers[1].movements().await);
@@ -231,6 +254,24 @@ async fn wire(target: SocketAddr, seeded: &mut Seeded) -> FaultyProxy {
 
 fn presented(pan: &str) -> Presented {
     Presented::new(pan.parse().expect("it is a card number"))
+}
+
+/// Sells until it is dropped.
+async fn sells(mut terminal: TerminalClient, mut seeded: Seeded) {
+    loop {
+        // What fails is in its journal, and is reversed first.
+        let _ = terminal.send_owed().await;
+        let _ = terminal.sale(&card(), 1 + seeded.below(5_000)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn last_sales(terminals: Vec<TerminalClient>) -> Vec<TerminalJournal> {
+    let mut selling = JoinSet::new();
+    for terminal in terminals {
+        selling.spawn_local(last_sale(terminal));
+    }
+    selling.join_all().await
 }
 
 /// A terminal goes on until a sale is approved, which confirms what was approved before (C1).

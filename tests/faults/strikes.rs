@@ -49,6 +49,7 @@ async fn kill(scene: &mut Scene) -> Load {
     let load = scene.running_load().await;
     scene.pause(0, 1_500).await;
     scene.site.daemon.kill();
+    scene.lose_terminals().await;
     if scene.seeded.below(3) == 0 {
         scene.site.spawn_again();
         scene.pause(0, 150).await;
@@ -74,6 +75,7 @@ async fn stop(round: u32, scene: &mut Scene) -> Load {
     if with_daemon {
         scene.site.daemon.freeze().await;
     }
+    scene.lose_terminals().await;
     scene.pause(ISSUER_STOPPED_MS / 2 + 300, ISSUER_STOPPED_MS).await;
     if let Some(issuer) = issuer {
         scene.issuers[issuer].go_on();
@@ -113,6 +115,7 @@ async fn ends_by(scene: &mut Scene, call: &str, error: &str) -> Load {
     scene.site.spawn_again_under(&injected(call, error, &format!("{from}+")));
     let load = scene.load();
     let status = scene.site.daemon.exited().await;
+    scene.lose_terminals().await;
     let has_listened = scene.site.daemon.log_since_start().contains(LISTENING);
     let expected = if has_listened { JOURNAL_POISONED } else { JOURNAL_STORAGE };
     assert_eq!(status.code(), Some(expected), "{call} {error} from call {from} on");
@@ -130,6 +133,7 @@ async fn full_for_good(scene: &mut Scene) -> Load {
     // What is open goes on, and new requests are refused.
     scene.pause(100, 600).await;
     scene.site.daemon.kill();
+    scene.lose_terminals().await;
     scene.site.start_again().await;
     load
 }
@@ -138,6 +142,7 @@ async fn full_for_good(scene: &mut Scene) -> Load {
 async fn full_for_a_while(scene: &mut Scene) -> Load {
     let tries = 1 + scene.seeded.below(3);
     let load = no_room(scene, &format!("1..{tries}")).await;
+    scene.lose_terminals().await;
     until("there is room again", async || scene.site.daemon.log_since_start().contains(ROOM_AGAIN).then_some(())).await;
     scene.site.daemon.ready().await;
     load
@@ -146,6 +151,13 @@ async fn full_for_a_while(scene: &mut Scene) -> Load {
 /// A daemon for which these attempts to allocate fail, at the moment when it knows.
 async fn no_room(scene: &mut Scene, when: &str) -> Load {
     scene.site.daemon.kill();
+    // Without its spare a journal needs one when its segment is half full, and not only after the next rotation.
+    for file in std::fs::read_dir(scene.site.dir().join("journal")).expect("the journal is there") {
+        let file = file.expect("the journal can be listed");
+        if file.file_name().to_string_lossy().starts_with("spare-") {
+            std::fs::remove_file(file.path()).expect("the journal is ours");
+        }
+    }
     scene.site.spawn_again_under(&injected("fallocate", "error=ENOSPC", when));
     scene.site.daemon.listening().await;
     let load = scene.load();
@@ -176,6 +188,7 @@ async fn power_loss(round: u32, scene: &mut Scene) -> Load {
     // The kernel lets go of the files of a process a little after the process.
     tokio::time::sleep(Duration::from_millis(50)).await;
     outage.ends().await;
+    scene.lose_terminals().await;
     scene.site.start_again().await;
     load
 }
