@@ -395,3 +395,17 @@ fn t7_a_third_approval_is_another_one_too() {
     // One that carries no code cannot be told from another, and is none that is known.
     check(&format!("{two}answer 00 drop 38\nexceptions 1"));
 }
+
+/// A terminal that does several at once: the card that was tapped again under the same key gave up that one.
+#[test]
+fn t10_a_new_tap_under_a_used_key_gives_up_that_one_and_no_other() {
+    let lanes = |config: &mut switch::Config| (shops(config).serial, shops(config).reverses_first) = (false, false);
+    let sale = "sale 1 1000 tap 1 > issuer 0200 1000\n";
+    check_with(lanes, &format!("{sale}sale 2 500 tap 2 conn 2 > issuer 0200 500\nstate 1 awaiting_issuer"));
+    check_with(
+        lanes,
+        &format!(
+            "{sale}sale 2 500 conn 2 > issuer 0200 500\nsale 1 1000 tap 2 conn 3 > issuer 0420 1000 4001; issuer 0200 1000\nstate 2 awaiting_issuer"
+        ),
+    );
+}

@@ -143,3 +143,28 @@ fn c1_the_margin_counts_from_the_newest_handing() {
     check(&format!("{handed_again}pass 1999\nsale 2 500 > issuer 0200 500\nstate 1 awaiting_confirmation"));
     check(&format!("{handed_again}pass 2000\nsale 2 500 > issuer 0200 500\nstate 1 confirmed"));
 }
+
+/// The terminal's word counts after memory has let the sale go: what it did not complete is undone, and not kept for want of
+/// a look-up.
+#[test]
+fn c2_a_completion_finds_what_memory_let_go() {
+    let let_go = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 3000
+         sale 2 500 > issuer 0200 500
+         answer 51 > terminal 0210 51
+         pass 1300000
+         sale 3 700 fresh > issuer 0200 700
+         answer 51 > terminal 0210 51
+         movements 1
+        ";
+    let check = |script: &str| check_with(|config| config.dedup_keys = 1, &format!("{let_go}{script}"));
+    check(
+        "complete 1 05 set 12=070809,13=1122 > find\nfound > issuer 0420 1000 4000; terminal 0212 00\nack 00\nstate 1 unwound",
+    );
+    check("complete 1 00 set 12=070809,13=1122 > find\nfound > terminal 0212 00\nstate 1 confirmed");
+    // Found, and not proved; nothing there; and what is in memory needs no look-up.
+    check("complete 1 05 > find\nfound > terminal 0212 25");
+    check("complete 9 05 > find\nfound > terminal 0212 25");
+    check("complete 3 00 > terminal 0212 68");
+}

@@ -9,7 +9,7 @@
 //!   tap N (chip's counter), random N and cryptogram N (with tap), shop N (merchant)
 //! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, de95 TEXT, again, oldtime,
 //!   set, drop)
-//! complete STAN CODE             0202 (complete-again: 0203)
+//! complete STAN CODE             0202 (complete-again: 0203)          (options: set, drop)
 //! resolve STAN|unknown|named|entry HOW [N]   an operator decides (entry: about the oldest on the list)
 //! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, currency N,
 //!   rrn TEXT, on LINK, set DE=TEXT,… and drop DE,…)
@@ -329,6 +329,7 @@ impl World {
         let mut message = Fields::new(Mti::new(mti));
         message.set(11, format!("{original:06}").as_bytes());
         message.set(39, words.at(2).as_bytes());
+        words.alter(&mut message);
         self.terminal_sends(message, words, None);
     }
 
