@@ -139,11 +139,11 @@ impl Switch {
         };
         let alone = |about: &About| {
             let sale = Sale::of(ended);
-            let equal = self.state.by_sale.range((sale, MovementId(0))..=(sale, MovementId(u64::MAX)));
-            let others =
-                equal.filter_map(|(_, other)| self.movement(*other)).filter(|other| other.id != id && other.may_stand());
+            // What ended is not among them: they may stand.
+            let others = self.state.by_sale.range((sale, MovementId(0))..=(sale, MovementId(u64::MAX)));
+            let mut others = others.filter_map(|(_, other)| self.movement(*other));
             let (_, _, second, first) = *about;
-            others.filter(|other| other.key.stan != second && Some(other.id) != first).count() == 0
+            !others.any(|other| other.key.stan != second && Some(other.id) != first)
         };
         let closed: Vec<Lsn> =
             of_terminal.filter(|(about, _)| two(about).is_some() && alone(about)).map(|(_, entry)| *entry).collect();

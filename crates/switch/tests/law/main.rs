@@ -4,6 +4,7 @@ mod answers;
 mod combinations;
 mod confirmation;
 mod every;
+mod links;
 mod profiles;
 mod promises;
 mod rekeys;

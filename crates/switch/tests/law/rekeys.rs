@@ -167,6 +167,14 @@ fn d6_the_entry_of_two_equal_sales_is_closed_when_one_of_them_ends_without_money
             "{two}sale 3 1000 fresh > issuer 0200 1000\nexceptions 2\nanswer 51 nth 2 > terminal 0210 51\nexceptions 2"
         ),
     );
+    // The third ends: the entry of the two that stand stays, and so does its own, which may stand for the first and second.
+    check_with(
+        lanes,
+        &format!(
+            "{two}answer 00 nth 1 > terminal 0210 00\nanswer 00 nth 2 > terminal 0210 00
+             sale 3 1000 fresh > issuer 0200 1000\nexceptions 2\nanswer 51 nth 3 > terminal 0210 51\nexceptions 2"
+        ),
+    );
     // Both stand: a person decides.
     check_with(lanes, &format!("{two}answer 00 nth 1 > terminal 0210 00\nanswer 00 nth 2 > terminal 0210 00\nexceptions 1"));
     // Refused by policy, and the sale that it was refused for is undone.

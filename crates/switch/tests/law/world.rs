@@ -14,11 +14,14 @@
 //! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, currency N,
 //!   rrn TEXT, on LINK, set DE=TEXT,… and drop DE,…)
 //! ack CODE                  0430 to the newest reversal           (options: nth N, amount N, currency N, mti N, set, drop)
+//! network CODE              0810 to the newest 0800               (options: on LINK, set, drop)
+//! host-asks MTI             the issuer's own message, 0800 for one (option: on LINK)
 //! report FATE               the next write is reported as written (default), notsent, partial, undeliverable, unbuildable or silent
 //! pass MS                   time goes by, timers fire
 //! written · never-sent · late FATE   the report of the oldest write that was left `silent`
 //! close [conn N] · link down|up [N] · crash · clean-restart · drain
 //! waits                          the newest answer waits for the newest record
+//! ready COUNT                    so many connections of links take requests
 //! answered-on CONN               the newest answer went to this connection
 //! answered-lane TERM             the newest answer names this terminal
 //! noted RULE ...                 what the step before noted: rules, `late` and `unmatched` answers
@@ -40,6 +43,8 @@ pub(crate) struct World {
     pub(crate) records: Vec<Entry>,
     requests: Vec<Fields>,
     reversals: Vec<Fields>,
+    /// The newest 0800 to an issuer.
+    network: Option<Fields>,
     sent: Vec<String>,
     fates: VecDeque<Option<Report>>,
     links: BTreeMap<u32, LinkId>,
@@ -143,6 +148,7 @@ impl World {
             records: Vec::new(),
             requests: Vec::new(),
             reversals: Vec::new(),
+            network: None,
             sent: Vec::new(),
             fates: VecDeque::new(),
             links: BTreeMap::new(),
@@ -197,6 +203,18 @@ impl World {
             "resolve" => self.resolve(words),
             "answer" => self.answer(words),
             "ack" => self.ack(words),
+            "network" => self.network_answer(words),
+            "host-asks" => {
+                let mut message = Fields::new(Mti::try_from(words.at(1).as_bytes()).unwrap());
+                message.set(11, b"000055");
+                message.set(70, b"301");
+                let link = self.links[&(words.number("on", 1) as u32)];
+                self.turn(Input::Issuer { link, message: Box::new(message) });
+            }
+            "ready" => {
+                let ready = self.core().links().filter(|link| link.ready).count();
+                assert_eq!(ready.to_string(), words.at(1), "{}", self.step);
+            }
             "report" => self.fates.push_back(fate(words.at(1))),
             "late" => self.report_now(fate(words.at(1)).expect("a report")),
             "pass" => self.pass(words.at(1).parse().unwrap()),
@@ -411,6 +429,18 @@ impl World {
         self.turn(Input::Issuer { link, message: Box::new(ack) });
     }
 
+    fn network_answer(&mut self, words: &Words<'_>) {
+        let asked = self.network.as_ref().expect("an 0800");
+        let mut answer = Fields::new(asked.mti().response());
+        for de in [7, 11, 70] {
+            answer.copy_from(asked, de);
+        }
+        answer.set(39, words.at(1).as_bytes());
+        words.alter(&mut answer);
+        let link = self.links[&(words.number("on", 1) as u32)];
+        self.turn(Input::Issuer { link, message: Box::new(answer) });
+    }
+
     fn pass(&mut self, ms: u64) {
         let until = self.now.uptime_ms + ms;
         let mut turns = 0;
@@ -503,7 +533,8 @@ impl World {
                     reports.push((id, self.fates.pop_front().unwrap_or(Some(Report::Written))));
                 }
                 Action::ToIssuer { id, link, message, .. } => {
-                    assert_ne!(after, Lsn(0), "M1: what goes to an issuer waits for a record: {}", self.step);
+                    let answers = message.mti().is_response();
+                    assert!(answers || after != Lsn(0), "M1: what is sent to an issuer waits for a record: {}", self.step);
                     self.sent_to_issuer(link, *message);
                     reports.push((id, self.fates.pop_front().unwrap_or(Some(Report::Written))));
                 }
@@ -547,7 +578,14 @@ impl World {
                 self.sent.push(format!("issuer {mti} {amount}{on}"));
                 self.requests.push(message);
             }
-            b"0800" => self.sent.push(format!("issuer 0800 {}{on}", message.text(70).unwrap())),
+            b"0800" => {
+                self.sent.push(format!("issuer 0800 {}{on}", message.text(70).unwrap()));
+                self.network = Some(message);
+            }
+            b"0810" => {
+                let echoed = [message.text(11), message.text(70), message.text(39)].map(|text| text.unwrap_or("-"));
+                self.sent.push(format!("issuer 0810 {}{on}", echoed.join(" ")));
+            }
             _ => {
                 for de in [35, 52, 55] {
                     assert!(!message.has(de), "R8: a reversal is built only from what may be stored");

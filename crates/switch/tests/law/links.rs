@@ -1,0 +1,88 @@
+//! The connections of issuer links: sign-on, echo, and what ends them. The language of the scripts is in `world`.
+
+use crate::world::{World, check_with, config};
+use switch::*;
+
+fn signing_on(config: &mut Config) {
+    for link in config.links.values_mut() {
+        link.sign_on = true;
+        link.echo_after_ms = 30_000;
+    }
+}
+
+/// A script on a link whose sign-on waits for its answer.
+fn check(script: &str) {
+    check_with(signing_on, script);
+}
+
+#[test]
+fn a_link_takes_requests_once_its_sign_on_is_accepted() {
+    check("ready 0\nsale 1 1000 > terminal 0210 91\nnetwork 00\nready 1\nsale 2 1000 fresh > issuer 0200 1000");
+    check("network 91 > close link refused\nready 0\nnetwork 00\nready 0");
+    check("network 00 drop 39 > close link\nready 0");
+    for wrong in ["set 11=000099", "drop 11"] {
+        check(&format!("network 00 {wrong}\nnoted unmatched\nready 0\nnetwork 00\nready 1"));
+    }
+    // Nothing was asked: it says nothing.
+    check("network 00\nnetwork 00\nnoted unmatched\nnetwork 91\nnoted unmatched\nready 1");
+    check("pass 14999\nready 0\npass 1 > close link\nnetwork 00\nready 0");
+}
+
+#[test]
+fn m3_what_is_owed_leaves_with_the_sign_on() {
+    check(
+        "network 00
+         sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         link down
+         link up > issuer 0800 001
+         reverse 1 1000 > terminal 0410 00
+         network 00 > issuer 0420 1000 4000",
+    );
+}
+
+#[test]
+fn a_quiet_link_is_asked_for_an_echo_and_closed_without_one() {
+    let up = "network 00\nready 1\n";
+    check(&format!("{up}pass 29999\npass 1 > issuer 0800 301\nnetwork 00\npass 29999\npass 1 > issuer 0800 301"));
+    check(&format!("{up}pass 30000 > issuer 0800 301\npass 14999\nready 1\npass 1 > close link\nready 0"));
+    // The host is heard: it is quiet from there.
+    check(&format!(
+        "{up}pass 20000\nhost-asks 0800 > issuer 0810 000055 301 00\npass 10000\npass 19999\npass 1 > issuer 0800 301"
+    ));
+    check(&format!("{up}pass 20000\nhost-asks 0302\nnoted unmatched\npass 29999\npass 1 > issuer 0800 301"));
+    check_with(
+        |config| {
+            signing_on(config);
+            config.links.values_mut().for_each(|link| link.echo_after_ms = 0);
+        },
+        &format!("{up}pass 3600000\nready 1"),
+    );
+}
+
+#[test]
+fn what_is_open_is_counted_and_a_link_says_what_it_carries() {
+    let mut world = World::new(config());
+    let census = |world: &World| -> Vec<(&str, u64, u64, bool)> {
+        let rows = world.core().census();
+        rows.iter().map(|row| (row.state.name(), row.count, row.amount_minor, row.in_doubt)).collect()
+    };
+    let in_flight = |world: &World| world.core().links().map(|link| link.in_flight).collect::<Vec<_>>();
+    assert!(world.core().quiet());
+    world.run("sale 1 1000 > issuer 0200 1000\nsale 1 500 term 2 conn 2 > issuer 0200 500");
+    assert_eq!(census(&world), [("awaiting_issuer", 2, 1500, true)]);
+    assert_eq!((in_flight(&world), world.core().quiet()), (vec![2], false));
+    world.run("answer 00 nth 1 > terminal 0210 00\nreport silent\nanswer 00 nth 2 > terminal 0210 00");
+    assert_eq!(census(&world), [("awaiting_delivery", 1, 500, true), ("awaiting_confirmation", 1, 1000, false)]);
+    assert_eq!((in_flight(&world), world.core().quiet()), (vec![0], false));
+    world.run("written\nreverse 1 1000 keep 400 > issuer 0420 1000 4004; terminal 0410 00");
+    assert_eq!(census(&world), [("awaiting_confirmation", 1, 500, false), ("awaiting_confirmation", 1, 1000, true)]);
+    assert!(world.core().quiet(), "nobody waits for an answer");
+    let begun = world.core().movements().next().unwrap().begun_wall_ms;
+    world.run_free("pass 5000");
+    world.run("sale 2 700 term 2 conn 2 fresh > issuer 0200 700\nanswer 00 > terminal 0210 00");
+    let oldest: Vec<_> = world.core().census().iter().map(|row| row.oldest_wall_ms).collect();
+    assert_eq!(oldest, [Some(begun + 5000), Some(begun)]);
+    world.run("ack 00\ndoubt 0");
+    assert_eq!(world.core().census().iter().map(|row| row.oldest_wall_ms).collect::<Vec<_>>(), [Some(begun)]);
+}
