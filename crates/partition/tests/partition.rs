@@ -440,6 +440,29 @@ fn a_checkpoint_is_made_once_for_each_sealed_segment_and_never_two_at_a_time() {
 }
 
 #[test]
+fn k5_a_checkpoint_of_another_record_than_its_name_says_is_refused() {
+    let keys = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &keys, start()).unwrap();
+    for stan in 1..=30 {
+        world.terminal(b"0200", stan, &[]);
+        world.pass(3000);
+    }
+    let lsn = world.checkpoint().expect("a segment was sealed").0;
+    drop(world);
+    let bytes = storage.bytes_of(&format!("checkpoint-{lsn:020}")).unwrap();
+    World::open(&storage.kill(), &keys, start()).unwrap();
+    // Whole, and written for a later record: those between would be missing. Or for an earlier one: they would count twice.
+    for other in [lsn - 1, lsn + 1] {
+        let wrong = storage.kill();
+        wrong.take(&format!("checkpoint-{lsn:020}"));
+        journal::write_checkpoint(&wrong, journal::Lsn(other), &bytes[64..]).unwrap();
+        let refused = World::open(&wrong, &keys, start()).map(|_| ());
+        assert!(matches!(refused, Err(OpenError::Journal(journal::OpenError::Rejected { .. }))), "{refused:?}");
+    }
+}
+
+#[test]
 fn look_ups_scan_the_journal_for_what_memory_let_go() {
     let keys = Keyring::new();
     let storage = MemStorage::new([1; 16]);

@@ -209,6 +209,9 @@ impl Switch {
     /// # Errors
     /// The record does not follow from those before it.
     pub fn replay(&mut self, lsn: Lsn, entry: &Entry) -> Result<(), Damaged> {
+        if lsn.0.checked_sub(1) != Some(self.state.lsn.0) {
+            return Err(Damaged { what: "next record" });
+        }
         self.state.apply(lsn, entry)
     }
 
