@@ -19,8 +19,6 @@ use crate::world::{Event, World};
 /// Small, so that a run seals many segments.
 const SEGMENT_BYTES: u64 = 96 << 10;
 const GROUP_BYTES_MAX: usize = 32 << 10;
-/// The disk takes no longer for a commit, and for the one before it.
-const SLOWEST_COMMIT: Micros = 10 * SECOND;
 /// Between two looks at work for a quiet journal.
 const UPKEEP_EVERY: Micros = SECOND;
 
@@ -44,6 +42,9 @@ pub(crate) struct Machine {
     pub(crate) wall_error_ms: i64,
     next_upkeep: Micros,
     last_turn: Micros,
+    /// The last turn of which the commit under way holds all, and the last of which all is durable.
+    turn_in_commit: Micros,
+    durable_turn: Micros,
     /// Approvals that came in, by RRN and terminal, and when; those that a crash may have lost are not among them.
     pub(crate) told: BTreeMap<(String, String), Micros>,
     pub(crate) disk_full: bool,
@@ -70,6 +71,8 @@ impl Machine {
             wall_error_ms: 0,
             next_upkeep: UPKEEP_EVERY,
             last_turn: 0,
+            turn_in_commit: 0,
+            durable_turn: 0,
             told: BTreeMap::new(),
             disk_full: false,
             doomed: None,
@@ -165,6 +168,7 @@ impl World {
             takes += self.below(4 * SECOND);
         }
         self.machine.commit = Some(commit);
+        self.machine.turn_in_commit = self.machine.last_turn;
         self.events.put(self.now + takes, Event::DiskDone(self.machine.life));
         if let Some(power) = self.machine.doomed.take() {
             self.die(power);
@@ -182,6 +186,7 @@ impl World {
         let (Some(commit), Some(partition)) = (self.machine.commit.take(), &mut self.machine.partition) else { return };
         match partition.committed(now, commit.run()) {
             Ok(_) => {
+                self.machine.durable_turn = self.machine.turn_in_commit;
                 self.commit();
                 self.carry_out();
                 self.check_point();
@@ -411,7 +416,7 @@ impl World {
     /// What was the process's is gone: inputs, clocks, connections.
     fn forget_process(&mut self, power: bool) {
         self.machine.inputs.clear();
-        let surely = self.machine.last_turn.saturating_sub(SLOWEST_COMMIT);
+        let surely = self.machine.durable_turn;
         self.machine.told.retain(|_, at| *at < surely);
         self.machine.actions.clear();
         self.machine.turn_at = None;
