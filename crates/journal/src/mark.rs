@@ -13,6 +13,8 @@ const MAGIC: &[u8; 8] = b"SWJ MARK";
 /// The two slots lie in different pages.
 const SLOTS: [u64; 2] = [0, 4096];
 const FILE_BYTES: u64 = 8192;
+/// No journal lives for so many marks.
+const SEQUENCE_MAX: u64 = u64::MAX >> 1;
 
 /// One mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ impl Mark {
             return Ok(None);
         }
         match u32_at(slot, 8) {
+            // So many marks nobody wrote, and the next one could not be counted.
+            FORMAT_VERSION if u64_at(slot, 32) > SEQUENCE_MAX => Ok(None),
             FORMAT_VERSION => Ok(Some(Mark {
                 identity: identity_at(slot, 16),
                 sequence: u64_at(slot, 32),

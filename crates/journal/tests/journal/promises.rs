@@ -285,6 +285,15 @@ fn k5_missing_or_foreign_mark_is_refused() {
     assert_eq!(damage(&storage).2, Damage::Mark);
     storage.put("mark", mark[..100].to_vec());
     assert_eq!(damage(&storage).2, Damage::Length { expected: 8192, found: 100 });
+    // Whole, and counted so far that no next one could be.
+    let mut last = mark.clone();
+    for slot in [0, 4096] {
+        last[slot + 32..slot + 40].copy_from_slice(&u64::MAX.to_le_bytes());
+        let crc = crc32c::crc32c(&last[slot..slot + 508]);
+        last[slot + 508..slot + 512].copy_from_slice(&crc.to_le_bytes());
+    }
+    storage.put("mark", last);
+    assert_eq!(damage(&storage).2, Damage::Mark);
     storage.put("mark", mark);
     open_whole(&storage, &small(), 1);
 }
