@@ -158,6 +158,11 @@ impl<'s, 't> Section<'s, 't> {
     pub(crate) fn text(&self, key: &'static str) -> Option<&'s str> {
         let value = self.get(key)?;
         match value.get_ref() {
+            // Names and paths come back in logs, metrics and answers.
+            DeValue::String(text) if text.chars().any(char::is_control) => {
+                self.wrong(Some(value.span().start), key, "holds a control character");
+                None
+            }
             DeValue::String(text) => Some(text.as_ref()),
             other => {
                 self.wrong(

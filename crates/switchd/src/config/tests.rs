@@ -101,6 +101,7 @@ fn types_are_checked() {
         &["[[group]] number is of type string, needs to be a whole number"],
     );
     check("name = \"first bank\"", "name = 1", &["[[issuer]] name is of type integer, needs to be text in quotes"]);
+    check("name = \"first bank\"", "name = \"a\\u001b[2J\"", &["[[issuer]] name holds a control character"]);
     check("#sign_on = true", "sign_on = \"yes\"", &["[[link]] sign_on is of type string, needs to be true or false"]);
     check("#response_timeout = \"15s\"", "response_timeout = 15", &["[[link]] response_timeout needs to be a duration"]);
     check("#frame_max = \"8KiB\"", "frame_max = \"8KB\"", &["[limits] frame_max needs to be a size"]);
