@@ -44,7 +44,7 @@ pub enum BadScenario {
     NoVersion,
     /// It has a version that this program does not read.
     #[error("the scenario has version {0}, and this program reads version {VERSION}")]
-    Version(u64),
+    Version(String),
     /// A key is not known, or a value is none of those that it may have.
     #[error("the scenario cannot be used: {0}")]
     Content(String),
@@ -68,7 +68,7 @@ impl core::str::FromStr for Scenario {
         match versioned.version {
             None => return Err(BadScenario::NoVersion),
             Some(VERSION) => {}
-            Some(other) => return Err(BadScenario::Version(other)),
+            Some(other) => return Err(BadScenario::Version(without_numbers(&other.to_string()))),
         }
         serde_json::from_str(json).map_err(|reason| BadScenario::Content(without_numbers(&reason.to_string())))
     }

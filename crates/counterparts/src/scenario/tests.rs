@@ -33,6 +33,7 @@ fn no_refusal_shows_a_card_number() {
         format!(r#"{{"version": 1, "name": "x", "settings": {{"default_balance": "{CARD}"}}}}"#),
         format!(r#"{{"version": 1, "name": "x", "{CARD}": 1}}"#),
         format!(r#"{{"version": "{CARD}"}}"#),
+        format!(r#"{{"version": {CARD}, "name": "x"}}"#),
     ] {
         let reason = json.parse::<Scenario>().unwrap_err();
         assert!(!format!("{reason} {reason:?}").contains("4000001"), "{reason}");
