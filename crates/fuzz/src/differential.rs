@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use iso8583::parse::Problem;
-use iso8583::table::{Encoding, ISO87_ASCII, ISO87_BCD, Length, Row};
+use iso8583::table::{Content, Encoding, ISO87_ASCII, ISO87_BCD, Length, Prefix, Row};
 use iso8583::{Dialect, FieldNo, Fields, Layout, Mti, ParseError, mask};
 use iso8583_rs::iso8583::bitmap::BmpField;
 use iso8583_rs::iso8583::field::{Encoding as PeerEncoding, Field, FixedField, VarField};
@@ -113,10 +113,13 @@ fn same_values(dialect: &'static Dialect, fields: &Fields, peer: &Read) {
 fn canonical(raw: &[u8], row: &Row, length: usize) -> Vec<u8> {
     let hex = |raw: &[u8]| -> Vec<u8> { raw.iter().flat_map(|byte| format!("{byte:02X}").into_bytes()).collect() };
     match (row.encoding, row.content) {
+        // D and = both separate tracks; here they are the same.
+        (Encoding::Ascii, Content::Z) => raw.iter().map(|byte| if *byte == b'D' { b'=' } else { *byte }).collect(),
         (Encoding::Ascii | Encoding::Raw, _) => raw.to_vec(),
         (Encoding::HexText, _) => raw.chunks_exact(2).map(hex_byte).collect(),
         // A sign is a byte of its own before the digits.
-        (Encoding::Bcd, iso8583::table::Content::Xn) => [&raw[..1], &hex(&raw[1..])[..]].concat(),
+        (Encoding::Bcd, Content::Xn) => [&raw[..1], &hex(&raw[1..])[..]].concat(),
+        // Variable ones are not compared, so there is no track among them.
         (Encoding::Bcd, _) => {
             let digits = hex(raw);
             digits[digits.len() - length..].to_vec()
@@ -212,8 +215,8 @@ fn field(de: u8, row: &Row) -> Box<dyn Field> {
     };
     let (ascii_prefix, digits) = match row.length {
         Length::Fixed => return Box::new(fixed(&name, wire_bytes(row), encoding)),
-        Length::Ll(prefix) => (prefix == iso8583::table::Prefix::Ascii, 2),
-        Length::Lll(prefix) => (prefix == iso8583::table::Prefix::Ascii, 3_u32),
+        Length::Ll(prefix) => (prefix == Prefix::Ascii, 2),
+        Length::Lll(prefix) => (prefix == Prefix::Ascii, 3_u32),
     };
     let (len, len_encoding) = if ascii_prefix { (digits, len_encoding) } else { (digits.div_ceil(2), PeerEncoding::BCD) };
     Box::new(VarField { name, id: 0, len, len_encoding, encoding, position })
@@ -223,7 +226,7 @@ fn field(de: u8, row: &Row) -> Box<dyn Field> {
 fn wire_bytes(row: &Row) -> usize {
     let units = usize::from(row.maximum);
     match (row.encoding, row.content) {
-        (Encoding::Bcd, iso8583::table::Content::Xn) => 1 + (units - 1).div_ceil(2),
+        (Encoding::Bcd, Content::Xn) => 1 + (units - 1).div_ceil(2),
         (Encoding::Bcd, _) => units.div_ceil(2),
         (Encoding::Ascii | Encoding::Raw | Encoding::HexText, _) => units,
     }

@@ -15,7 +15,7 @@ pub fn scenario(data: &[u8]) {
     let Ok(json) = std::str::from_utf8(data) else { return };
     match holding_at_most((1 << 20) + 200 * data.len(), || json.parse::<Scenario>()) {
         Err(error) => {
-            let text = error.to_string();
+            let text = format!("{error} {error:?}");
             let longest = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or_default();
             assert!(longest <= 10, "{text}");
         }

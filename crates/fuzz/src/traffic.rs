@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use iso8583::table::{ISO87_ASCII, ISO87_BCD};
-use iso8583::{Dialect, Fields, Layout, Mti, TerminalId};
+use iso8583::{Dialect, Fields, Layout, Mti, TerminalId, mask};
 use journal::Storage;
 use journal::memory::MemStorage;
 use partition::{Keys, Options, Partition};
@@ -48,7 +48,7 @@ pub fn traffic(mut data: &[u8]) {
     }
     let first = site.killed();
     let state = first.state();
-    let cards = first.cards.clone();
+    let cards = first.secret_cards();
     for name in first.storage.list().expect("listed") {
         let file = first.storage.bytes_of(&name).expect("there");
         for card in &cards {
@@ -66,7 +66,10 @@ struct Site {
     now: Now,
     generation: u32,
     at_issuer: VecDeque<Fields>,
+    /// Numbers that no file may hold.
     cards: BTreeSet<Vec<u8>>,
+    /// Values that may be stored as they are. A peer that gives its card number as one of them has it kept as that.
+    clear: Vec<Vec<u8>>,
     fates: u16,
 }
 
@@ -77,8 +80,8 @@ impl Site {
         let now = Now { uptime_ms, wall_ms: 1_795_331_289_000 + uptime_ms };
         let options = Options { journal, config: config(), keys };
         let (partition, _) = Partition::open(Arc::new(storage.clone()), options, now).expect("its own journal opens");
-        let (at_issuer, cards) = Default::default();
-        let mut site = Site { storage, partition, now, generation: 0, at_issuer, cards, fates: 0 };
+        let (at_issuer, cards, clear) = Default::default();
+        let mut site = Site { storage, partition, now, generation: 0, at_issuer, cards, clear, fates: 0 };
         site.input(Input::LinkOpened { link: site.link(), number: LinkNo { issuer: IssuerNo(1), number: 1 } });
         site
     }
@@ -88,9 +91,8 @@ impl Site {
     }
 
     fn killed(self) -> Site {
-        let cards = self.cards;
         let mut site = Site::open(self.storage.kill(), self.now.uptime_ms + 1_000);
-        site.cards = cards;
+        (site.cards, site.clear) = (self.cards, self.clear);
         site
     }
 
@@ -99,14 +101,24 @@ impl Site {
         self.partition.view().movements().map(|movement| format!("{movement:?}")).collect()
     }
 
+    fn secret_cards(&self) -> Vec<Vec<u8>> {
+        let in_clear = |card: &[u8]| {
+            let alike = |value: &Vec<u8>| card.windows(12).any(|part| value.windows(12).any(|digits| digits == part));
+            self.clear.iter().any(alike)
+        };
+        self.cards.iter().filter(|card| !in_clear(card)).cloned().collect()
+    }
+
     fn read(&mut self, dialect: &'static Dialect, bytes: &[u8]) -> Option<Box<Fields>> {
         let mut layout = Layout::new();
         let message = dialect.parse(bytes, &mut layout).ok()?;
         let mut fields = Box::new(Fields::new(message.mti()));
         message.fields_into(&mut fields);
         // Shorter ones stand in other numbers by chance.
-        let pan = fields.get(2).filter(|pan| pan.len() >= 13).filter(|pan| pan.iter().any(|digit| *digit != b'0'));
-        self.cards.extend(pan.map(<[u8]>::to_vec));
+        self.cards.extend(fields.get(2).filter(|pan| pan.len() >= 13).map(<[u8]>::to_vec));
+        self.clear.push([fields.get(41).unwrap_or_default(), fields.get(42).unwrap_or_default()].concat());
+        let clear = fields.iter().filter(|(de, _)| mask::shown(*de) == mask::Shown::Whole);
+        self.clear.extend(clear.map(|(_, value)| value.to_vec()));
         Some(fields)
     }
 
