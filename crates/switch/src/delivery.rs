@@ -94,6 +94,7 @@ impl Switch {
                 self.clear_timer(id);
                 self.write(now, Record::Delivery { id, evidence: Evidence::Seen }, out);
                 self.await_confirmation(now, id, 0);
+                self.settle(id, out);
             }
             // What a crash left unknown is known now, and its deadline stays (K2).
             (StateKind::AwaitingConfirmation, Evidence::Unknown) => {

@@ -663,3 +663,18 @@ pub(crate) fn local_time(message: &Fields) -> Option<[u8; 10]> {
     both[6..].copy_from_slice(date);
     Some(both)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_of_an_older_record_is_read_and_one_of_no_version_is_not() {
+        let taken = |bytes: &[u8]| Scope::take(&mut &*bytes);
+        assert_eq!(taken(b"\x01"), Ok(Scope::All));
+        assert_eq!(taken(b"\x02\x05\0\0\0\0\0\0\0"), Ok(Scope::AllBut { remains_minor: 5 }));
+        assert_eq!(taken(b"\x03AP0001"), Ok(Scope::Approval { approval: *b"AP0001", minor: None }));
+        assert_eq!(taken(b"\x04AP0001\0"), Ok(Scope::Approval { approval: *b"AP0001", minor: None }));
+        assert_eq!(taken(b"\x05"), Err(Damaged { what: "Scope" }));
+    }
+}

@@ -409,3 +409,21 @@ fn t10_a_new_tap_under_a_used_key_gives_up_that_one_and_no_other() {
         ),
     );
 }
+
+#[test]
+fn an_answer_says_how_long_it_took_in_all_and_at_its_issuer() {
+    check("sale 1 1000 > issuer 0200 1000\npass 700\nanswer 00 > terminal 0210 00\ntook 700 700");
+    check(
+        "sale 1 1000 > issuer 0200 1000\npass 700\nrepeat 1 1000 conn 2\npass 50\nanswer 51 > terminal 0210 51\ntook 50 750",
+    );
+    check("sale 1 1000 > issuer 0200 1000\npass 15000 > issuer 0420 1000 4021; terminal 0210 68\ntook 15000 15000");
+    check("pass 500\nsale 1 0 > terminal 0210 13\ntook 0 0");
+}
+
+/// The report of what is still with the shell comes and decides, although its connection is gone.
+#[test]
+fn t2_t3_the_end_of_a_connection_does_not_tell_what_became_of_a_write() {
+    let unreported = "report silent\nsale 1 1000 > issuer 0200 1000\nlink down\nstate 1 awaiting_issuer\n";
+    check(&format!("{unreported}never-sent > terminal 0210 91\nstate 1 declined"));
+    check(&format!("{unreported}late partial > terminal 0210 68\ncause 1 T2"));
+}

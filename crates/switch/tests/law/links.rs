@@ -86,3 +86,15 @@ fn what_is_open_is_counted_and_a_link_says_what_it_carries() {
     world.run("ack 00\ndoubt 0");
     assert_eq!(world.core().census().iter().map(|row| row.oldest_wall_ms).collect::<Vec<_>>(), [Some(begun)]);
 }
+
+/// The wait for the sign-on's answer is over with it: an echo that comes right after has a wait of its own.
+#[test]
+fn a_link_waits_for_one_answer_at_a_time() {
+    check_with(
+        |config| {
+            signing_on(config);
+            config.links.values_mut().for_each(|link| link.echo_after_ms = 14_000);
+        },
+        "network 00\npass 14000 > issuer 0800 301\npass 1000\nready 1\npass 13999\nready 1\npass 1 > close link",
+    );
+}

@@ -271,3 +271,26 @@ fn d6_many_equal_sales_that_ended_hide_none_that_stands() {
     }
     world.run("exceptions 0\nsale 21 1000 fresh > issuer 0200 1000\nexceptions 1");
 }
+
+/// A request that names the earlier sale is not that sale keyed again.
+#[test]
+fn d6_an_equal_request_that_names_the_earlier_one_is_another() {
+    let live = "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    let de90 = |stan: &str| format!("set 90=0200{stan}{}", "0".repeat(32));
+    for (reference, entries) in [
+        ("ownrrn 632610000001".to_owned(), 0),
+        ("ownrrn 632610000009".to_owned(), 1),
+        ("de38 AP0001".to_owned(), 0),
+        ("de38 AP0009".to_owned(), 1),
+        (de90("000001"), 0),
+        (de90("000009"), 1),
+        ("set 61=000001000001".to_owned(), 0),
+        ("set 61=000001000009".to_owned(), 1),
+    ] {
+        check(&format!("{live}sale 2 1000 fresh {reference} > issuer 0200 1000\nexceptions {entries}"));
+    }
+    // Without an approval code nothing is named by one that is absent.
+    check(
+        "sale 1 1000 > issuer 0200 1000\nanswer 00 drop 38 > terminal 0210 00\nsale 2 1000 fresh > issuer 0200 1000\nexceptions 1",
+    );
+}

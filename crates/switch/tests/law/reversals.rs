@@ -409,3 +409,28 @@ fn r3_r4_an_early_send_that_nobody_answers_is_made_again_before_the_horizon() {
     check(&format!("{early}pass 15999\npass 251 > issuer 0421 1000 4000"));
     check(&format!("{early}ack 00\npass 29999\npass 1 > issuer 0421 1000 4000"));
 }
+
+/// The end of a connection is the horizon of what it carried and was not reported, and of nothing else.
+#[test]
+fn r3_the_end_of_another_connection_or_of_a_reported_write_moves_no_horizon() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         pass 15000 > issuer 0420 1000 4021; terminal 0210 68
+         ack 00
+         pass 5000
+         link down
+         link up 2
+         pass 9999
+         pass 1 > issuer 0421 1000 4021 on 2
+         ack 00
+         state 1 unwound",
+    );
+    let mut world = World::new(config());
+    world.run(
+        "link up 2\nreport silent\nsale 1 1000 > issuer 0200 1000\npass 15000 > issuer 0420 1000 4021; terminal 0210 68",
+    );
+    world.run("ack 00\nlink down 2");
+    world.run_free("pass 600000");
+    world.run_free("ack 00");
+    world.run("state 1 awaiting_reversal_ack");
+}

@@ -389,3 +389,61 @@ fn m8_t8_a_copy_that_fails_does_not_take_back_what_a_message_proved() {
          state 1 confirmed",
     );
 }
+
+/// An old grace does not run on beside the new one: the terminal has just been told again.
+#[test]
+fn t8_the_grace_begins_anew_with_each_try() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         report undeliverable
+         answer 00 > terminal 0210 00
+         pass 4999
+         report undeliverable
+         repeat 1 1000 > terminal 0210 00
+         pass 4999
+         state 1 awaiting_delivery
+         pass 1 > issuer 0420 1000 4013",
+    );
+}
+
+const LET_GO: &str = "sale 1 1000 > issuer 0200 1000
+     answer 00 > terminal 0210 00
+     pass 3000
+     sale 2 500 > issuer 0200 500
+     answer 51 > terminal 0210 51
+     pass 1300000
+     sale 3 700 time 073000 > issuer 0200 700
+     answer 51 > terminal 0210 51
+     movements 1
+    ";
+
+/// What waits for its look-up is there for whatever comes next, and for nothing else.
+#[test]
+fn d1_d4_a_request_that_waits_for_its_look_up_counts_as_present() {
+    let check = |script: &str| {
+        let lanes = |config: &mut Config| {
+            config.dedup_keys = 1;
+            (shops(config).serial, shops(config).reverses_first) = (false, false);
+        };
+        check_with(lanes, &format!("{}{script}", LET_GO.replace("movements 1", "movements 2")));
+    };
+    check(
+        "repeat 8 1000 fresh > find\nrepeat 8 1000 fresh conn 2\nfound > issuer 0200 1000\nanswer 00 > terminal 0210 00\nanswered-on 2",
+    );
+    check("repeat 8 1000 fresh > find\nrepeat 8 900 fresh conn 2 > terminal 0210 94\nfound > issuer 0200 1000");
+    check("repeat 8 1000 fresh > find\nrepeat 9 900 fresh conn 2 > find\nfound > issuer 0200 1000\nfound > issuer 0200 900");
+    // A reversal of another STAN, class or terminal leaves it alone.
+    check("repeat 8 1000 fresh > find\nreverse 9 1000 > find\nfound > issuer 0200 1000\nfound > terminal 0410 00");
+    check(
+        "repeat 8 1000 fresh > find\nreverse 8 1000 class 0100 > find\nfound > issuer 0200 1000\nfound > terminal 0410 00",
+    );
+    check("repeat 8 1000 fresh > find\nreverse 8 1000 term 2 > find\nfound > issuer 0200 1000\nfound > terminal 0410 00");
+    check("repeat 8 1000 fresh > find\nreverse 8 1000 bare > find\nfound\nfound > terminal 0410 00");
+    // A reversal and a completion of one STAN, and reversals of two.
+    check("reverse 9 1000 bare > find\ncomplete 9 00 > find\nfound > terminal 0410 00\nfound > terminal 0212 25");
+    check("reverse 9 1000 > find\nreverse 8 1000 > find\nfound > terminal 0410 00\nfound > terminal 0410 00");
+    // Nobody is there to be told 91, and the key is not refused; somebody else's connection says nothing.
+    check("repeat 8 1000 fresh > find\nclose\nnot-found\nrepeat 8 1000 fresh > find\nfound > issuer 0200 1000");
+    check("repeat 8 1000 fresh > find\nclose conn 2\nnot-found > terminal 0210 91\nrepeat 8 1000 fresh > terminal 0210 91");
+    check("repeat 8 1000 fresh > find\nclose\nrepeat 8 1000 fresh conn 2\nnot-found > terminal 0210 91");
+}

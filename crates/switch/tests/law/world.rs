@@ -6,7 +6,7 @@
 //! ```text
 //! sale STAN AMOUNT          0200 on the terminal's connection     (auth: 0100, repeat: 0201)
 //!   options: conn N, card N, term N, time HHMMSS or fresh (no times), ownrrn TEXT, de38 TEXT,
-//!   tap N (chip's counter), random N and cryptogram N (with tap), shop N (merchant)
+//!   tap N (chip's counter), random N and cryptogram N (with tap), shop N (merchant), set, drop
 //! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, de95 TEXT, again, oldtime,
 //!   set, drop)
 //! complete STAN CODE             0202 (complete-again: 0203)          (options: set, drop)
@@ -22,13 +22,14 @@
 //! close [conn N] · link down|up [N] · crash · clean-restart · drain
 //! waits                          the newest answer waits for the newest record
 //! ready COUNT                    so many connections of links take requests
+//! took MS MS                     the newest answer to a terminal: how long in all, and how long its issuer
 //! answered-on CONN               the newest answer went to this connection
 //! answered-lane TERM             the newest answer names this terminal
 //! noted RULE ...                 what the step before noted: rules, `late` and `unmatched` answers
 //! state STAN NAME · evidence STAN NAME · doubt COUNT · exceptions COUNT
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use iso8583::{Fields, Mti};
 use switch::*;
@@ -62,6 +63,12 @@ pub(crate) struct World {
     answered_lane: String,
     /// What the newest step noted as decided.
     noted: Vec<&'static str>,
+    /// How long the newest answer to a terminal took, and its issuer, in milliseconds.
+    took: (u64, u64),
+    /// The numbers of this process's actions and look-ups: none comes twice.
+    numbers: BTreeSet<u64>,
+    /// The state of each movement as it was told last.
+    told: BTreeMap<MovementId, StateKind>,
 }
 
 pub(crate) fn config() -> Config {
@@ -161,6 +168,9 @@ impl World {
             answered_on: 0,
             answered_lane: String::new(),
             noted: Vec::new(),
+            took: (0, 0),
+            numbers: BTreeSet::new(),
+            told: BTreeMap::new(),
         };
         world.begin();
         world.link_up(1);
@@ -251,6 +261,7 @@ impl World {
             }
             "answered-lane" => assert_eq!(self.answered_lane, format!("TERM{:0>4}", words.at(1)), "{}", self.step),
             "noted" => assert_eq!(self.noted.join(" "), words.0[1..].join(" "), "{}", self.step),
+            "took" => assert_eq!(format!("{} {}", self.took.0, self.took.1), words.0[1..].join(" "), "{}", self.step),
             "answered-on" => assert_eq!(self.answered_on.to_string(), words.at(1), "{}", self.step),
             "waits" => assert_eq!(self.answer_after, self.core().lsn(), "M2: {}", self.step),
             "doubt" => assert_eq!(self.core().doubt().count().to_string(), words.at(1), "{}", self.step),
@@ -299,6 +310,7 @@ impl World {
         message.set(49, b"156");
         message.set(52, &[7; 8]);
         message.set(64, &[8; 8]);
+        words.alter(&mut message);
         self.terminal_sends(message, words, Some(card(card_number)));
     }
 
@@ -476,11 +488,17 @@ impl World {
             core.replay(Lsn(at as u64 + 1), entry).unwrap();
         }
         self.core = Some(core);
-        self.links.clear();
-        self.fates.clear();
+        self.forget_the_process();
         // The uptime clock of another boot begins elsewhere.
         self.now.uptime_ms += 5_000_000;
         self.begin();
+    }
+
+    fn forget_the_process(&mut self) {
+        self.links.clear();
+        self.fates.clear();
+        self.numbers.clear();
+        self.told.clear();
     }
 
     fn begin(&mut self) {
@@ -509,11 +527,22 @@ impl World {
     }
 
     fn take(&mut self, out: Output) {
+        let begun = out.records.iter().filter_map(|entry| match &entry.record {
+            Record::Intent { movement } => Some(movement.id),
+            _ => None,
+        });
+        let begun: Vec<MovementId> = begun.collect();
         self.records.extend(out.records);
         assert_eq!(self.core().lsn().0, self.records.len() as u64, "every record has the next LSN");
         let mut reports = Vec::new();
         for Pending { after, action } in out.actions {
             assert!(after.0 <= self.records.len() as u64, "an action waits for a record that was decided");
+            let number = match &action {
+                Action::ToTerminal { id, .. } | Action::ToIssuer { id, .. } => Some(id.0),
+                Action::Find { id, .. } => Some(id.0),
+                _ => None,
+            };
+            assert!(number.is_none_or(|number| self.numbers.insert(number)), "{number:?} again: {}", self.step);
             match action {
                 Action::ToTerminal { id, conn, message } => {
                     self.answer_after = after;
@@ -557,8 +586,15 @@ impl World {
                 Action::Note(Note::Decided { rule, .. }) => self.noted.push(rule),
                 Action::Note(Note::LateAnswer { .. }) => self.noted.push("late"),
                 Action::Note(Note::Unmatched { .. }) => self.noted.push("unmatched"),
+                Action::Note(Note::Answered { after_ms, issuer_ms, .. }) => self.took = (after_ms, issuer_ms),
+                Action::Note(Note::State { id, state, .. }) => drop(self.told.insert(id, state)),
                 Action::Note(_) => {}
             }
+        }
+        assert!(begun.iter().all(|id| self.told.contains_key(id)), "a state that was not told: {}", self.step);
+        for movement in self.core().movements() {
+            let told = self.told.get(&movement.id).is_none_or(|told| *told == movement.state);
+            assert!(told, "{} is not what was told: {}", movement.state.name(), self.step);
         }
         for (action, report) in reports {
             match report {
@@ -574,7 +610,6 @@ impl World {
         let on = if link.index == 1 { String::new() } else { format!(" on {}", link.index) };
         match mti.as_bytes() {
             b"0100" | b"0200" => {
-                assert!(!message.has(90));
                 self.sent.push(format!("issuer {mti} {amount}{on}"));
                 self.requests.push(message);
             }
@@ -616,6 +651,8 @@ impl World {
         let restored = Switch::restore(self.config.clone(), &live).unwrap();
         assert_eq!(live, snapshot(&restored), "a snapshot is whole at: {}", self.step);
         assert_eq!(self.core().census(), restored.census());
+        let in_doubt = self.core().movements().filter(|movement| movement.in_doubt());
+        assert!(self.core().doubt().eq(in_doubt), "the gauge is what it counts: {}", self.step);
     }
 
     /// What is derived from the durable state is the same, whether it grew record by record or out of a snapshot.
@@ -678,8 +715,7 @@ impl World {
         let mut snapshot = Vec::new();
         self.core().snapshot(&mut snapshot);
         self.core = Some(Switch::restore(self.config.clone(), &snapshot).unwrap());
-        self.links.clear();
-        self.fates.clear();
+        self.forget_the_process();
         self.begin();
     }
 
