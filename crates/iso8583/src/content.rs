@@ -175,6 +175,19 @@ mod tests {
         }
     }
 
+    /// Two of them do not make each other right.
+    #[test]
+    fn the_first_of_two_wrong_bytes_is_found() {
+        for len in 2..40 {
+            let mut digits = vec![b'7'; len];
+            for (first, second) in (1..len).flat_map(|second| (0..second).map(move |first| (first, second))) {
+                (digits[first], digits[second]) = (b' ', b'/');
+                assert_eq!(Content::N.first_wrong(&digits), Some(first), "length {len}, and {second}");
+                (digits[first], digits[second]) = (b'7', b'7');
+            }
+        }
+    }
+
     #[test]
     fn each_class_allows_its_bytes_and_no_other() {
         let check = |content: Content, allowed: &[u8]| {
