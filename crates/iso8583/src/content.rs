@@ -189,6 +189,31 @@ mod tests {
     }
 
     #[test]
+    fn the_filler_takes_what_packed_digits_leave() {
+        let check = |pad, filler, digits: &[u8], room, expected: &[u8]| {
+            let row = Row {
+                encoding: crate::table::Encoding::Bcd,
+                length: crate::table::Length::Fixed,
+                unit: crate::table::Unit::Digits,
+                pad,
+                filler,
+                content: Content::N,
+                minimum: 0,
+                maximum: 8,
+            };
+            let mut out = Vec::new();
+            pack(digits, &row, room, &mut out);
+            assert_eq!(out, expected, "{pad:?} {filler}");
+        };
+        check(Pad::Left, b'F', b"123", 4, &[0xFF, 0xFF, 0xF1, 0x23]);
+        check(Pad::Left, b'0', b"123", 4, &[0x00, 0x00, 0x01, 0x23]);
+        check(Pad::Right, b'F', b"123", 4, &[0x12, 0x3F, 0xFF, 0xFF]);
+        check(Pad::Right, b'0', b"123", 4, &[0x12, 0x30, 0x00, 0x00]);
+        check(Pad::Left, b'F', b"1234", 2, &[0x12, 0x34]);
+        check(Pad::Right, b'F', b"", 1, &[0xFF]);
+    }
+
+    #[test]
     fn each_class_allows_its_bytes_and_no_other() {
         let check = |content: Content, allowed: &[u8]| {
             for byte in 0..=255 {

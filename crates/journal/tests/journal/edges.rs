@@ -385,6 +385,19 @@ fn a_reader_goes_on_into_the_next_segment_at_its_first_record() {
 }
 
 #[test]
+fn k5_a_segment_that_goes_while_it_is_read_is_damage() {
+    let storage = closed(&[1; 20]);
+    let reader = open_whole(&storage, &small(), 20).journal.reader();
+    storage.take("segment-0000000000000002");
+    match reader.for_each(Lsn(1), Lsn(20), |_, _| std::ops::ControlFlow::Continue(())) {
+        Err(journal::ReadError::Damaged { file, damage: Damage::Missing, .. }) => {
+            assert_eq!(file, "segment-0000000000000002");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn what_the_environment_refuses_is_told_as_that_and_not_as_damage() {
     for name in ["mark", SEGMENT, "checkpoint-00000000000000000001"] {
         let directory = tempfile::tempdir().expect("a temporary directory");
