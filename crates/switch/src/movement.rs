@@ -677,4 +677,16 @@ mod tests {
         assert_eq!(taken(b"\x04AP0001\0"), Ok(Scope::Approval { approval: *b"AP0001", minor: None }));
         assert_eq!(taken(b"\x05"), Err(Damaged { what: "Scope" }));
     }
+
+    #[test]
+    fn names_are_those_of_labels_and_lists() {
+        assert_eq!([Class::Authorisation, Class::Financial].map(Class::name), ["0100", "0200"]);
+        assert_eq!(StateKind::ALL.map(StateKind::name)[3..5], ["awaiting_reversal_ack", "needs_operator"]);
+        assert_eq!(Evidence::ALL.map(Evidence::name), ["none", "offered", "not_handed", "handed", "seen", "unknown"]);
+        let by = [ConfirmedBy::LaterRequest, ConfirmedBy::Terminal, ConfirmedBy::CutOver];
+        assert_eq!(by.map(ConfirmedBy::name), ["later request (C1)", "terminal (C2)", "cut-over (C3)"]);
+        let said =
+            [Resolution::Stands, Resolution::UndoneElsewhere, Resolution::AdjustedElsewhere { minor: 1 }, Resolution::Undo];
+        assert_eq!(said.map(Resolution::name), ["stands", "undone-elsewhere", "adjusted-elsewhere", "undo"]);
+    }
 }

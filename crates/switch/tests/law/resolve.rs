@@ -207,3 +207,17 @@ fn an_adjustment_of_what_memory_let_go_is_refused() {
          exceptions 0",
     );
 }
+
+/// The person reads what the issuer has moved, as far as anybody knows: nothing, until it says so.
+#[test]
+fn what_a_person_has_stands_once_an_approval_is_held() {
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         reverse 1 900 > terminal 0410 64
+         state 1 needs_operator
+         net 1 0
+         answer 10 amount 600
+         state 1 needs_operator
+         net 1 600",
+    );
+}

@@ -1,6 +1,7 @@
 //! Reversals, from the promise to the acknowledgement that counts (R0-R8). The language of the scripts is in `world`.
 
 use crate::world::{World, check, check_with, config, link, window_of};
+use switch::IssuerNo;
 use switch::*;
 
 #[test]
@@ -433,4 +434,42 @@ fn r3_the_end_of_another_connection_or_of_a_reported_write_moves_no_horizon() {
     world.run_free("pass 600000");
     world.run_free("ack 00");
     world.run("state 1 awaiting_reversal_ack");
+}
+
+#[test]
+fn r4_the_shortest_waits_are_waits_too() {
+    for wait_ms in [1, 3, 4, 7, 8] {
+        check_with(
+            |config| config.issuers.get_mut(&IssuerNo(1)).unwrap().reversal_retry_ms = vec![wait_ms],
+            &format!(
+                "sale 1 1000 > issuer 0200 1000
+                 answer 00 > terminal 0210 00
+                 reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+                 ack 91
+                 pass {}
+                 pass {} > issuer 0421 1000 4000",
+                wait_ms - 1,
+                1 + wait_ms / 4
+            ),
+        );
+    }
+}
+
+/// What was refused at one moment is not sent again at one moment: the waits are up to a quarter longer, each another.
+#[test]
+fn r4_the_waits_are_spread_over_a_quarter() {
+    let mut world = World::new(config());
+    for term in 1..=8 {
+        world.run_free(&format!("sale 1 100{term} term {term} conn {term}"));
+        world.run_free("answer 00");
+        world.run_free(&format!("reverse 1 100{term} term {term} conn {term}"));
+    }
+    (1..=8).for_each(|nth| world.run_free(&format!("ack 91 nth {nth}")));
+    assert_eq!(world.reversals().len(), 8);
+    world.run_free("pass 999");
+    assert_eq!(world.reversals().len(), 8, "none before its second is over");
+    world.run_free("pass 26");
+    assert!(world.reversals().len() < 12, "{} sends at once", world.reversals().len());
+    world.run_free("pass 225");
+    assert_eq!(world.reversals().len(), 16);
 }

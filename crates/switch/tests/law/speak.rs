@@ -245,6 +245,17 @@ fn m7_a_refused_key_stays_refused_for_the_window_and_no_longer() {
          pass 1
          sale 1 1000 fresh > issuer 0200 1000",
     );
+    // Another sale under a key in use (D4).
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         pass 300000
+         sale 1 2000 fresh > terminal 0210 94
+         pass 599999
+         sale 1 2000 fresh > terminal 0210 94
+         pass 1
+         sale 1 2000 fresh > issuer 0200 2000",
+    );
     // No link, and no place for it (M7).
     check(
         "link down
@@ -255,4 +266,12 @@ fn m7_a_refused_key_stays_refused_for_the_window_and_no_longer() {
          pass 1
          sale 1 1000 fresh > issuer 0200 1000",
     );
+}
+
+/// A time or date that is no whole one proves nothing, and is no reason to refuse a sale.
+#[test]
+fn a_local_time_is_six_digits_with_a_date_of_four() {
+    for cut in ["12=0708", "13=11", "12=07080900", "12=0708,13=11"] {
+        check(&format!("sale 1 1000 set {cut} > issuer 0200 1000\nanswer 00 > terminal 0210 00"));
+    }
 }
