@@ -529,3 +529,37 @@ fn t7_a_second_approval_that_nobody_decided_on_is_heard_of_when_an_acknowledgeme
     check(&format!("{second}ack 30\n  operator 1 R4\n  exceptions 1"));
     check(&format!("{second}ack 00\n  operator 1 T7\n  exceptions 0"));
 }
+
+/// The promise is older than the end of the number's earlier user, and it is the one that the number's answers belong to.
+#[test]
+fn i4_a_restore_gives_a_reversals_number_to_the_one_who_owes() {
+    let mut w = World::new(config());
+    w.run(
+        "sale 1 1000 > issuer 0200 1000
+  answer 00 > terminal 0210 00
+  sale 2 700 term 2 conn 2 > issuer 0200 700
+  answer 00 > terminal 0210 00
+  sale 3 300 term 3 conn 3 > issuer 0200 300
+  answer 00 > terminal 0210 00
+  reverse 2 700 term 2 conn 2 > issuer 0420 700 4000; terminal 0410 00
+  reverse 3 300 term 3 conn 3 > issuer 0420 300 4000; terminal 0410 00
+  ack 00
+  report notsent
+  sale 4 400 term 4 conn 4 > issuer 0200 400; terminal 0210 91
+  reverse 1 1000 > terminal 0410 00
+  pass 5000
+  ack 00 nth 1
+  state 2 unwound",
+    );
+    w.run_free("pass 700000");
+    // The numbers come round.
+    for entry in &mut w.records {
+        if let Record::ReversalNumbered { id: MovementId(3), numbers, .. } = &mut entry.record {
+            numbers.sent_as.stan = iso8583::Stan::new(999_999).unwrap();
+        }
+    }
+    w.run("crash\nlink up\npass 0 > issuer 0420 1000 4000");
+    assert_eq!((w.reversals()[0].get(11), w.reversals().len()), (w.reversals()[2].get(11), 3));
+    w.restore();
+    w.run("link up\npass 0 > issuer 0421 1000 4000\nack 00\nstate 1 unwound");
+}
