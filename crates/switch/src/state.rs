@@ -783,4 +783,33 @@ mod tests {
         assert_eq!(turn(&mut core, now, request(2)), ["code 91"], "the key stays refused (M7)");
         assert_eq!(turn(&mut core, now, request(3)), ["stan 500000"]);
     }
+
+    /// A sign-on waits for a number as long as it would for an answer, and is sent when there is one.
+    #[test]
+    fn k4_a_sign_on_without_a_free_stan_is_asked_for_again() {
+        let mut config = Config::default();
+        let busy = LinkNo { number: 2, ..LINK };
+        config.groups.insert(GroupNo(1), Group::default());
+        config.issuers.insert(IssuerNo(1), Issuer::default());
+        config.links.insert(busy, Link { sign_on: false, echo_after_ms: 0, ..Link::default() });
+        config.links.insert(LINK, Link { response_timeout_ms: 7_000, ..Link::default() });
+        config.routes.push(Route { prefix: String::new(), issuer: IssuerNo(1) });
+        let mut core = Switch::new(config);
+        let now = Now { uptime_ms: 1_000, wall_ms: 1_795_331_289_000 };
+        core.start(now, vec![], &mut Output::default());
+        let opened = |index, number| Input::LinkOpened { link: LinkId { index, generation: 1 }, number };
+        core.turn(now, opened(1, busy), &mut Output::default());
+        turn(&mut core, now, request(1));
+        let in_flight = *core.state.movements.keys().next().unwrap();
+        for number in 1..FIRST_REVERSAL_STAN {
+            core.state.by_link_stan.insert((LINK, Stan::new(number).unwrap()), in_flight);
+        }
+        assert_eq!(turn(&mut core, now, opened(2, LINK)), Vec::<String>::new());
+        assert_eq!(core.next_timeout(), Some(8_000));
+        core.state.by_link_stan.remove(&(LINK, Stan::new(77).unwrap()));
+        let mut out = Output::default();
+        core.expire(Now { uptime_ms: 8_000, ..now }, &mut out);
+        let asked: Vec<_> = out.actions.iter().filter(|pending| matches!(pending.action, Action::ToIssuer { .. })).collect();
+        assert_eq!((asked.len(), out.records.len(), core.next_timeout()), (1, 1, Some(15_000)));
+    }
 }

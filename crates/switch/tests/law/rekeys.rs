@@ -294,3 +294,14 @@ fn d6_an_equal_request_that_names_the_earlier_one_is_another() {
         "sale 1 1000 > issuer 0200 1000\nanswer 00 drop 38 > terminal 0210 00\nsale 2 1000 fresh > issuer 0200 1000\nexceptions 1",
     );
 }
+
+/// Another card at the same terminal, one after the other: neither is the other keyed or tapped again.
+#[test]
+fn m8_d5_d6_another_tap_under_another_key_is_another_sale() {
+    for (report, state) in [("undeliverable", "awaiting_delivery"), ("written", "awaiting_confirmation")] {
+        check(&format!(
+            "sale 1 1000 tap 1 > issuer 0200 1000\nreport {report}\nanswer 00 > terminal 0210 00
+             sale 2 500 tap 2 conn 2 > issuer 0200 500\nstate 1 {state}\nexceptions 0"
+        ));
+    }
+}

@@ -376,3 +376,20 @@ fn what_comes_after_an_operators_decision_is_an_entry_for_a_person_once() {
         "{resolved}\nack 00\nexceptions 1\nack 00\nexceptions 1\nresolve 1 stands > resolved\nexceptions 0\nack 00\nexceptions 1"
     ));
 }
+
+/// The movement's number in base 36, of which every digit counts.
+#[test]
+fn k4_an_rrn_is_made_of_every_digit_of_its_movements_number() {
+    let mut world = World::new(config());
+    for stan in 1..=1297 {
+        world.run_unchecked(&format!("sale {stan} {stan} fresh"));
+        world.run_unchecked("answer 51");
+    }
+    let rrns: std::collections::BTreeSet<_> = world.requests().iter().map(|request| request.text(37).unwrap()).collect();
+    assert_eq!(rrns.len(), 1297, "I3: no RRN is used twice");
+    for (number, rrn) in
+        [(1, "632610000001"), (35, "63261000000Z"), (36, "632610000010"), (37, "632610000011"), (1297, "632610000101")]
+    {
+        assert_eq!(world.requests()[number - 1].text(37), Some(rrn));
+    }
+}
