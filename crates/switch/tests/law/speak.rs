@@ -256,6 +256,19 @@ fn m7_a_refused_key_stays_refused_for_the_window_and_no_longer() {
          pass 1
          sale 1 2000 fresh > issuer 0200 2000",
     );
+    // Refused a second time, before the first refusal was over.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         pass 300000
+         sale 1 2000 fresh > terminal 0210 94
+         pass 200000
+         sale 1 2000 fresh > terminal 0210 94
+         pass 599999
+         sale 1 2000 fresh > terminal 0210 94
+         pass 1
+         sale 1 2000 fresh > issuer 0200 2000",
+    );
     // No link, and no place for it (M7).
     check(
         "link down

@@ -447,3 +447,29 @@ fn d1_d4_a_request_that_waits_for_its_look_up_counts_as_present() {
     check("repeat 8 1000 fresh > find\nclose conn 2\nnot-found > terminal 0210 91\nrepeat 8 1000 fresh > terminal 0210 91");
     check("repeat 8 1000 fresh > find\nclose\nrepeat 8 1000 fresh conn 2\nnot-found > terminal 0210 91");
 }
+
+/// What is not asked for stays in the journal: another STAN, another terminal, what is too old for the look-back.
+#[test]
+fn look_ups_bring_back_what_was_asked_for_and_nothing_else() {
+    for (lookback_ms, recalled) in [(432_000_000, 1), (1_000_000, 0)] {
+        let mut config = config();
+        (config.dedup_keys, config.reversal_lookback_ms) = (1, lookback_ms);
+        let mut world = World::new(config);
+        world.run(
+            "sale 1 1000 > issuer 0200 1000
+             answer 51 > terminal 0210 51
+             sale 1 600 term 2 conn 2 > issuer 0200 600
+             answer 51 > terminal 0210 51
+             sale 2 500 > issuer 0200 500
+             answer 51 > terminal 0210 51
+             pass 1300000
+             sale 3 700 time 073000 > issuer 0200 700
+             answer 51 > terminal 0210 51
+             movements 1
+             reverse 1 1000 de7 1122070809 > find
+             found > terminal 0410 00",
+        );
+        let found = world.records().iter().filter(|entry| matches!(entry.record, Record::Recalled { .. })).count();
+        assert_eq!(found, recalled, "within {lookback_ms} ms");
+    }
+}
