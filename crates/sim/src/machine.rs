@@ -116,6 +116,9 @@ impl World {
     }
 
     pub(crate) fn terminal_message(&mut self, at: usize, message: Box<iso8583::Fields>) {
+        if message.mti().class() == 4 {
+            self.auditor.reversal_comes(&message);
+        }
         let group = self.group_of(&message);
         self.input(Input::Terminal { conn: conn_id(at, self.machine.life), group, message, card: None });
     }

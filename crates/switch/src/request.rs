@@ -15,7 +15,7 @@ use crate::input::Admission;
 use crate::look_up::Arrival;
 use crate::machine::{Output, Purpose, Request, Switch, Timer, Waiter};
 use crate::message;
-use crate::movement::{Class, Evidence, Fingerprint, Key, Movement, Reason, Rule, StateKind, local_time};
+use crate::movement::{Class, Evidence, Fingerprint, Key, Movement, Reason, Resolution, Rule, StateKind, local_time};
 use crate::mutant::{Mutant, on};
 use crate::record::Record;
 use crate::table::{decide, takes};
@@ -55,7 +55,7 @@ enum Mark {
     Plain,
     /// The terminal sent a reversal for it.
     ReversalSeen,
-    /// A person has it only because its delivery is doubtful.
+    /// A person has it only because its delivery is doubtful, or has said that it stands.
     DeliveryDoubtful,
 }
 
@@ -126,9 +126,9 @@ const ARRIVALS: &[Row] = &[
     Row { known: &[Known::LookingUp, Known::Movement(StateKind::AwaitingIssuer)], content: &[Content::Same], mark: &[Mark::Plain, Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Attach, rule: "D1" },
     Row { known: LIVE, content: &[Content::Same], mark: &[Mark::Plain, Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::OfferAgain, rule: "D2" },
     Row { known: &[Known::Movement(StateKind::Declined), Known::Movement(StateKind::Confirmed)], content: &[Content::Same], mark: &[Mark::Plain, Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Replay, rule: "D2" },
-    Row { known: &[Known::Movement(StateKind::NeedsOperator)], content: &[Content::Same], mark: &[Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Replay, rule: "D2" },
-    Row { known: &[Known::Movement(StateKind::NeedsOperator)], content: &[Content::Same], mark: &[Mark::Plain], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
-    Row { known: &[Known::Movement(StateKind::AwaitingReversalAck), Known::Movement(StateKind::Unwound), Known::Movement(StateKind::Resolved)], content: &[Content::Same], mark: &[Mark::Plain, Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
+    Row { known: &[Known::Movement(StateKind::NeedsOperator), Known::Movement(StateKind::Resolved)], content: &[Content::Same], mark: &[Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Replay, rule: "D2" },
+    Row { known: &[Known::Movement(StateKind::NeedsOperator), Known::Movement(StateKind::Resolved)], content: &[Content::Same], mark: &[Mark::Plain], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
+    Row { known: &[Known::Movement(StateKind::AwaitingReversalAck), Known::Movement(StateKind::Unwound)], content: &[Content::Same], mark: &[Mark::Plain, Mark::DeliveryDoubtful], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
     Row { known: MOVEMENTS, content: &[Content::Same], mark: &[Mark::ReversalSeen], age: ANY_AGE, then: Decision::Unwound, rule: "D3" },
     Row { known: MOVEMENTS, content: &[Content::Other], mark: ANY_MARK, age: ANY_AGE, then: Decision::Conflict, rule: "D4" },
 ];
@@ -649,7 +649,9 @@ fn compare(held: &Fingerprint, arrived: &Fingerprint) -> Content {
 }
 
 fn mark(movement: &Movement) -> Mark {
-    let doubtful = matches!(movement.operator_rule, Some(Rule::K2 | Rule::C3));
+    let whole = movement.remains_minor.is_none();
+    let stands = whole && movement.verdict.as_ref().is_none_or(|verdict| verdict.resolution == Resolution::Stands);
+    let doubtful = matches!(movement.operator_rule, Some(Rule::K2 | Rule::C3)) && stands;
     match (movement.reversal_seen, doubtful) {
         (true, _) => Mark::ReversalSeen,
         (false, true) => Mark::DeliveryDoubtful,

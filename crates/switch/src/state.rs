@@ -348,7 +348,6 @@ impl State {
                     return;
                 }
                 movement.state = StateKind::Resolved;
-                movement.operator_rule = None;
                 // A part that was never acknowledged was, by the operator's word, not undone.
                 movement.remains_minor = movement.acknowledged_minor;
                 if let Some(obligation) = &mut movement.obligation {

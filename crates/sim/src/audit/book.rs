@@ -67,16 +67,22 @@ pub(crate) struct Page {
     /// DE7 as the terminal sent it.
     pub(crate) de7: Option<String>,
     pub(crate) asked: u64,
+    /// DE11 and DE7 towards the issuer.
+    pub(crate) sent_as: (u32, String),
     /// Wall clock of the intent, milliseconds.
     pub(crate) begun_ms: u64,
     /// Its terminal, which does one thing at a time, has begun another (T10).
     abandoned: bool,
     /// Acknowledgements that settled nothing, and starts of the process, since it owes.
     trials: u32,
-    approved: Option<u64>,
+    /// An answer of the issuer is known.
+    pub(crate) answered: bool,
+    /// By the records it never left for the issuer.
+    pub(crate) never_left: bool,
+    pub(crate) approved: Option<u64>,
     remains: Option<u64>,
     /// What remains by the partial reversals that the issuer acknowledged.
-    acknowledged: Option<u64>,
+    pub(crate) acknowledged: Option<u64>,
     pub(crate) standing: Standing,
     /// An open promise, and how much it undoes.
     pub(crate) owes: Option<Scope>,
@@ -133,6 +139,8 @@ pub(crate) struct Book {
     pub(crate) tombstones: Vec<(String, u32)>,
     /// Rules that records show at work.
     pub(crate) seen: Vec<&'static str>,
+    /// Movements whose promise an acknowledgement ended, since the auditor looked.
+    pub(crate) ended: Vec<u64>,
     /// What no book should say.
     pub(crate) wrong: Vec<String>,
 }
@@ -159,6 +167,7 @@ impl Book {
                 let evidence = from.u8()?;
                 let page = self.page(id)?;
                 page.evidence = evidence;
+                page.answered = true;
                 page.approved = answer.amount.or(page.approved);
                 page.holds_approval = answer.moved;
                 let wrong = page.abandoned.then(|| format!("T10: {} was abandoned and got its answer", page.rrn));
@@ -170,6 +179,7 @@ impl Book {
                 let given_up = matches!(page.standing, Standing::AwaitingReversalAck | Standing::NeedsOperator);
                 page.standing = if given_up { Standing::Unwound } else { Standing::Declined };
                 page.owes = None;
+                page.never_left = true;
             }
             5 => {
                 let (id, evidence) = (from.u64()?, from.u8()?);
@@ -206,6 +216,7 @@ impl Book {
                     (1, Some(Scope::All)) => {
                         page.standing = Standing::Unwound;
                         page.owes = None;
+                        self.ended.push(id);
                     }
                     (1, Some(Scope::AllBut(remains))) => {
                         page.acknowledged = Some(remains);
@@ -220,6 +231,7 @@ impl Book {
             9 => {
                 let (id, answer) = (from.u64()?, answer(from)?);
                 let page = self.page(id)?;
+                page.answered = true;
                 page.approved = answer.amount.or(page.approved);
                 page.holds_approval = answer.moved;
             }
@@ -233,7 +245,8 @@ impl Book {
                 page.confirmed = Some(match by {
                     1 => Confirmer::LaterRequest,
                     2 => Confirmer::Terminal,
-                    _ => Confirmer::CutOver,
+                    3 => Confirmer::CutOver,
+                    _ => return Err(Unreadable),
                 });
                 self.wrong.extend(wrong);
             }
@@ -308,7 +321,7 @@ impl Book {
             from.string()
         })?;
         let (_issuer, _link) = (from.u16()?, from.u16()?);
-        let (_stan, _de7) = (from.u32()?, from.bytes(10)?);
+        let sent_as = (from.u32()?, from.text(10)?);
         let _local_time = from.option(|from| from.bytes(10))?;
         let de7 = from.option(|from| from.text(10))?;
         let page = Page {
@@ -318,9 +331,12 @@ impl Book {
             class,
             de7,
             asked,
+            sent_as,
             begun_ms,
             abandoned: false,
             trials: 0,
+            answered: false,
+            never_left: false,
             approved: None,
             remains: None,
             acknowledged: None,

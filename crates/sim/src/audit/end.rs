@@ -136,28 +136,29 @@ impl World {
             for (at, belief) in device.terminal.beliefs().iter().enumerate() {
                 let pages: Vec<&Page> = self.pages_of(number, belief).collect();
                 let net: i64 = pages.iter().filter_map(|page| stands.get(&page.rrn)).sum();
-                let operators = pages.iter().any(|page| page.verdict.is_some() || page.listed.is_some());
+                let decided = pages.iter().any(|page| page.verdict.is_some());
                 // D11: what was reversed before it came is never executed.
                 let executed = pages.iter().find(|page| page.begun_ms > belief.at);
                 if let (Belief::Reversed, Some(page), false) = (belief.belief, executed, self.plan.has(Trouble::WallJump)) {
                     wrong.push(format!("D11: {} of terminal {number} began after its reversal was answered", page.rrn));
                 }
                 let who = || format!("terminal {number} {} of {}", belief.stan, belief.amount);
-                match device.knows(at) {
-                    Some(true) if net < belief.net() && !operators => wrong.push(format!(
-                        "I7: {} was approved, {} are to stand, the issuer has {net}: a good sale reversed",
-                        who(),
-                        belief.stands
-                    )),
-                    Some(false) if net > 0 && !operators && belief.reversal.as_ref().is_none_or(|r| r.remains == 0) => {
-                        wrong.push(format!("I8: {} failed or was reversed, and {net} stand", who()));
-                    }
-                    Some(_) | None => {}
+                let due = match device.knows(at) {
+                    None => net,
+                    Some(false) if belief.belief == Belief::Approved => 0,
+                    Some(_) => belief.net(),
+                };
+                if net < due && !decided {
+                    wrong.push(format!("I7: {}: {due} are to stand, the issuer has {net}: a good sale reversed", who()));
+                }
+                if net > due && !decided {
+                    wrong.push(format!("I8: {}: {due} are to stand, the issuer has {net}", who()));
                 }
                 for page in pages.iter().filter(|page| page.standing == Standing::Confirmed) {
                     let true_word = match page.confirmed {
                         Some(Confirmer::Terminal) => device.completions.iter().any(|c| c.belief == at && c.completes),
-                        Some(Confirmer::LaterRequest | Confirmer::CutOver) => device.knows(at) != Some(false),
+                        Some(Confirmer::LaterRequest) => device.knows(at) == Some(true),
+                        Some(Confirmer::CutOver) => device.knows(at) != Some(false),
                         None => false,
                     };
                     if !true_word {

@@ -18,6 +18,9 @@ use crate::coverage::Coverage;
 use book::{Book, Standing};
 use bytes::Tail;
 
+/// R3: an acknowledgement without an answer counts from then on, after the request left, in milliseconds.
+const HORIZON_MS: u64 = 30_000;
+
 /// A STAN of a link is not used again for so long (K4), in milliseconds.
 const LATE_HORIZON_MS: u64 = 600_000;
 
@@ -34,8 +37,12 @@ pub(crate) struct Auditor {
     stans: BTreeMap<(LinkNo, String), (String, u64)>,
     /// Whose (DE7, STAN) it was, by issuer and kind.
     numbers: BTreeMap<(u16, bool, String), String>,
-    /// The link that a request left by.
-    left: BTreeMap<String, LinkNo>,
+    /// The link that a request left by, and when.
+    left: BTreeMap<String, (LinkNo, u64)>,
+    /// When a reversal left last.
+    reversal_left: BTreeMap<String, u64>,
+    /// The STAN of the original that a terminal's reversal named, by terminal and the reversal's own STAN.
+    reversals_asked: BTreeMap<(String, String), u32>,
     /// The life of the process in which a reversal left first.
     reversed_in: BTreeMap<String, u32>,
     pub(crate) coverage: Coverage,
@@ -52,6 +59,8 @@ impl Auditor {
             stans: BTreeMap::new(),
             numbers: BTreeMap::new(),
             left: BTreeMap::new(),
+            reversal_left: BTreeMap::new(),
+            reversals_asked: BTreeMap::new(),
             reversed_in: BTreeMap::new(),
             coverage: Coverage::default(),
         }
@@ -74,6 +83,31 @@ impl Auditor {
                 }
             }
         });
+        self.judge_ends();
+    }
+
+    /// I10: without an answer, only the acknowledgement of a reversal that left after the horizon ends a promise (R3).
+    fn judge_ends(&mut self) {
+        for id in std::mem::take(&mut self.book.ended) {
+            let Some(page) = self.book.pages.get(&id) else { continue };
+            let times = self.left.get(&page.rrn).zip(self.reversal_left.get(&page.rrn));
+            if let Some(((_, left), reversed)) = times
+                && !page.answered
+                // The switch counts whole milliseconds of its own.
+                && reversed + 1 < left + HORIZON_MS
+            {
+                let after = reversed - left;
+                self.book.wrong.push(format!("I10: {} ended by a reversal that left {after} ms after it", page.rrn));
+            }
+        }
+    }
+
+    /// A terminal's reversal comes in.
+    pub(crate) fn reversal_comes(&mut self, message: &Fields) {
+        let original = message.text(90).and_then(|original| original.get(4..10)?.parse().ok());
+        if let (Some(terminal), Some(stan), Some(original)) = (message.text(41), message.text(11), original) {
+            self.reversals_asked.insert((terminal.to_owned(), stan.to_owned()), original);
+        }
     }
 
     /// Reads all of it again after a start: what was durable must still be there, as it was.
@@ -101,8 +135,22 @@ impl Auditor {
         if !request && !reversal {
             return None;
         }
-        if !self.book.by_rrn.contains_key(&rrn) {
+        let Some(page) = self.book.by_rrn.get(&rrn).and_then(|id| self.book.pages.get(id)) else {
             return Some(format!("I1: {} {rrn} leaves before its intent is durable", mti));
+        };
+        if page.never_left {
+            return Some(format!("I1: {mti} {rrn} leaves, and by the records it never did"));
+        }
+        if reversal && !page.ever_promised {
+            return Some(format!("M3: the reversal of {rrn} leaves before its promise is durable"));
+        }
+        if reversal {
+            let original = format!("0{}00{:06}{}", page.class, page.sent_as.0, page.sent_as.1);
+            let amount = text(4).parse::<u64>().ok();
+            if !text(90).starts_with(&original) || ![Some(page.asked), page.approved].contains(&amount) {
+                return Some(format!("R1: the reversal of {rrn} names {} of {amount:?}, and it was {original}", text(90)));
+            }
+            self.reversal_left.insert(rrn.clone(), now_ms);
         }
         let number = (link.issuer.0, reversal, format!("{link}{}{stan}", text(7)));
         let number = if reversal { (number.0, true, format!("{}{stan}", text(7))) } else { number };
@@ -112,7 +160,7 @@ impl Auditor {
         }
         if reversal {
             self.coverage.rule("R1");
-            if self.left.get(&rrn).is_some_and(|of| *of != link) {
+            if self.left.get(&rrn).is_some_and(|(of, _)| *of != link) {
                 self.coverage.rule("R0");
             }
             if *self.reversed_in.entry(rrn.clone()).or_insert(life) != life {
@@ -121,12 +169,12 @@ impl Auditor {
         }
         if request {
             self.coverage.rule("M1");
-            if self.left.insert(rrn.clone(), link).is_some() {
+            if self.left.insert(rrn.clone(), (link, now_ms)).is_some() {
                 return Some(format!("M5: {mti} {rrn} leaves again"));
             }
             let last = self.stans.insert((link, stan.clone()), (rrn.clone(), now_ms));
             if let Some((other, at_ms)) = last
-                && at_ms + LATE_HORIZON_MS > now_ms
+                && (at_ms + LATE_HORIZON_MS > now_ms || self.owes(&other))
             {
                 return Some(format!(
                     "K4: STAN {stan} of link {link} goes from {other} to {rrn} after {} ms",
@@ -147,34 +195,52 @@ impl Auditor {
         (!self.book.by_rrn.contains_key(rrn)).then(|| format!("I1: the issuer sees {rrn}, of which no intent is durable"))
     }
 
-    /// I2, M3: an answer that follows an intent leaves after its outcome is durable.
+    fn owes(&self, rrn: &str) -> bool {
+        self.book.by_rrn.get(rrn).and_then(|id| self.book.pages.get(id)).is_some_and(|page| page.owes.is_some())
+    }
+
+    /// I2, M3: an answer that follows an intent leaves after its outcome is durable, and as it is durable.
     pub(crate) fn answer_leaves(&mut self, message: &Fields) -> Option<String> {
         if self.blind {
             return None;
         }
-        let (code, rrn) = (message.text(39)?, message.text(37)?.trim_end());
-        let page = self.book.pages.get(self.book.by_rrn.get(rrn)?)?;
+        let (class, code) = (message.mti().class(), message.text(39)?);
+        let rrn = message.text(37).unwrap_or_default().trim_end();
+        let Some(page) = self.book.by_rrn.get(rrn).and_then(|id| self.book.pages.get(id)) else {
+            return self.buried(class, code, message);
+        };
         let standing = page.standing;
-        let promised = page.ever_promised;
         let completion = matches!(message.mti().as_bytes()[3], b'2' | b'3');
         let live = matches!(standing, Standing::AwaitingDelivery | Standing::AwaitingConfirmation | Standing::Confirmed);
-        let wrong = match (message.mti().class(), code) {
-            (1 | 2, "00") if completion => live && standing != Standing::Confirmed && !promised,
+        let promised = page.owes.is_some() || page.acknowledged.is_some();
+        let wrong = match (class, code) {
+            (1 | 2, "00") if completion => live && standing != Standing::Confirmed && !page.ever_promised,
             (1 | 2, _) if completion => false,
-            // An operator may already have it.
-            (1 | 2, "00" | "10") => !live && standing != Standing::NeedsOperator && standing != Standing::Resolved,
-            (1 | 2, "68") => standing == Standing::AwaitingIssuer || live && !promised,
+            (1 | 2, "00" | "10") => {
+                let persons = standing == Standing::NeedsOperator || page.verdict.is_some_and(|(what, _)| what == 1);
+                let amount = message.text(4).and_then(|amount| amount.parse().ok());
+                !page.holds_approval || !(live || persons) || amount != Some(page.approved.unwrap_or(page.asked))
+            }
+            (1 | 2, "68") => standing == Standing::AwaitingIssuer || live && !page.ever_promised,
             (1 | 2, "94") => false,
-            (1 | 2, _) => standing == Standing::AwaitingIssuer,
+            (1 | 2, _) => standing == Standing::AwaitingIssuer || live,
             (4, "00") => standing == Standing::AwaitingIssuer || live && !promised,
             (_, _) => false,
         };
         self.coverage.rule(match code {
             "68" => "M3",
-            _ if message.mti().class() == 4 => "M3",
+            _ if class == 4 => "M3",
             _ => "M2",
         });
-        let class = message.mti();
-        wrong.then(|| format!("I2: {class} {code} for {rrn} leaves while it is durable as {standing:?}"))
+        wrong.then(|| format!("I2: {} {code} for {rrn} leaves while it is durable as {standing:?}", message.mti()))
+    }
+
+    /// D11: who is told that a reversal without an original is done has a tombstone.
+    fn buried(&self, class: u8, code: &str, message: &Fields) -> Option<String> {
+        let key = (message.text(41)?.to_owned(), message.text(11)?.to_owned());
+        let original = *self.reversals_asked.get(&key)?;
+        let tombstone = self.book.tombstones.iter().any(|(terminal, stan)| *terminal == key.0 && *stan == original);
+        (class == 4 && code == "00" && !tombstone)
+            .then(|| format!("D11: terminal {} is told that {original} is undone, and it is not buried", key.0))
     }
 }

@@ -107,6 +107,24 @@ fn c3_the_deadline_follows_the_groups_policy() {
 }
 
 #[test]
+fn d2_a_repeat_of_what_a_person_let_stand_gets_its_answer() {
+    let at = |then: &str| {
+        check_with(
+            |config| {
+                shops(config).serial = false;
+                shops(config).at_deadline = AtDeadline::Operator;
+            },
+            &format!(
+                "sale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\npass 86400000\nstate 1 needs_operator\n{then}"
+            ),
+        );
+    };
+    at("resolve 1 stands > resolved\nrepeat 1 1000 > terminal 0210 00\nnet 1 1000");
+    at("resolve 1 undone-elsewhere > resolved\nrepeat 1 1000 > terminal 0210 68\nnet 1 0");
+    at("resolve 1 adjusted-elsewhere 700 > resolved\nrepeat 1 1000 > terminal 0210 68\nnet 1 700");
+}
+
+#[test]
 fn c2_a_completion_that_says_no_undoes_what_a_person_has() {
     let listed = "sale 1 1000 > issuer 0200 1000
          answer 00 > terminal 0210 00

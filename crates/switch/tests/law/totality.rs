@@ -216,7 +216,7 @@ fn resolve_every_decision_in_every_state() {
                 "undo" if standing && entries == 0 && !open => (before, "refused NothingOpen"),
                 "undo" if standing || name == "operator" => ((AwaitingReversalAck, Some("operator")), "resolved"),
                 "undo" => (before, "refused NothingToUndo"),
-                _ if open => ((Resolved, promise_of(name)), "resolved"),
+                _ if open => ((Resolved, before.1), "resolved"),
                 // An entry alone names it: what the person says of the amount counts.
                 "undone-elsewhere" | "adjusted-elsewhere 400" if entries > 0 => ((Resolved, promise_of(name)), "resolved"),
                 // An entry for a person is closed, and nothing else.
