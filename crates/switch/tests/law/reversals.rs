@@ -473,3 +473,17 @@ fn r4_the_waits_are_spread_over_a_quarter() {
     world.run_free("pass 225");
     assert_eq!(world.reversals().len(), 16);
 }
+
+#[test]
+fn r1_de90_ends_with_the_acquirer_right_justified() {
+    for (acquirer, named) in [("12345678901", "12345678901"), ("123", "00000000123")] {
+        let mut world = World::new(config());
+        world.run(&format!(
+            "sale 1 1000 set 32={acquirer} > issuer 0200 1000
+             answer 00 > terminal 0210 00
+             reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00"
+        ));
+        let original = world.reversals()[0].text(90).unwrap();
+        assert_eq!((&original[20..31], &original[31..]), (named, "00000000000"));
+    }
+}

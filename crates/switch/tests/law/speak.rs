@@ -288,3 +288,24 @@ fn a_local_time_is_six_digits_with_a_date_of_four() {
         check(&format!("sale 1 1000 set {cut} > issuer 0200 1000\nanswer 00 > terminal 0210 00"));
     }
 }
+
+/// Settlement date, text and chip data go to whoever waits for the answer; they are not kept for a repeat.
+#[test]
+fn what_the_issuer_says_beside_its_answer_is_passed_on_once() {
+    let mut world = World::new(config());
+    world.run("sale 1 1000 > issuer 0200 1000\nanswer 00 set 15=1123,44=HELLO,55=CHIP > terminal 0210 00");
+    let beside = |world: &World| [15, 44, 55].map(|de| world.answered.as_ref().unwrap().text(de).map(str::to_owned));
+    assert_eq!(beside(&world), ["1123", "HELLO", "CHIP"].map(|text| Some(text.to_owned())));
+    world.run("repeat 1 1000 > terminal 0210 00");
+    assert_eq!(beside(&world), [None, None, None]);
+}
+
+#[test]
+fn what_the_core_never_saw_is_refused_with_what_its_sender_needs() {
+    let mut request = iso8583::Fields::new(iso8583::Mti::new(b"0200"));
+    [(2, "4111111111111111"), (11, "000042"), (41, "TERM0001")].map(|(de, text)| request.set(de, text.as_bytes()));
+    let refused = refusal(&request, iso8583::ResponseCode::FORMAT_ERROR).unwrap();
+    assert_eq!((refused.mti().as_bytes(), refused.text(39), refused.text(11)), (b"0210", Some("30"), Some("000042")));
+    assert_eq!((refused.text(41), refused.has(2)), (Some("TERM0001"), false));
+    assert!(refusal(&refused, iso8583::ResponseCode::FORMAT_ERROR).is_none(), "an answer is not answered");
+}

@@ -61,6 +61,8 @@ pub(crate) struct World {
     /// The connection that the newest answer to a terminal went to, and its DE41.
     answered_on: u32,
     answered_lane: String,
+    /// The newest answer to a terminal.
+    pub(crate) answered: Option<Fields>,
     /// What the newest step noted as decided.
     noted: Vec<&'static str>,
     /// How long the newest answer to a terminal took, and its issuer, in milliseconds.
@@ -167,6 +169,7 @@ impl World {
             resets: 0,
             answered_on: 0,
             answered_lane: String::new(),
+            answered: None,
             noted: Vec::new(),
             took: (0, 0),
             numbers: BTreeSet::new(),
@@ -548,6 +551,7 @@ impl World {
                     self.answer_after = after;
                     self.answered_on = conn.index;
                     self.answered_lane = message.text(41).unwrap_or("").into();
+                    self.answered = Some((*message).clone());
                     let rrn = message.get(37).and_then(|text| iso8583::Rrn::try_from(text).ok());
                     let movement = rrn.and_then(|rrn| self.core().movement_by_rrn(&rrn));
                     if let Some(movement) = movement {
