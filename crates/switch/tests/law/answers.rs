@@ -427,3 +427,15 @@ fn t2_t3_the_end_of_a_connection_does_not_tell_what_became_of_a_write() {
     check(&format!("{unreported}never-sent > terminal 0210 91\nstate 1 declined"));
     check(&format!("{unreported}late partial > terminal 0210 68\ncause 1 T2"));
 }
+
+/// A link can read a code in its own way.
+#[test]
+fn t1_what_a_code_says_of_the_money_is_the_links_to_say() {
+    let codes = |money| move |config: &mut switch::Config| link(config).codes.set(iso8583::ResponseCode::new(*b"51"), money);
+    let sale = "sale 1 1000 > issuer 0200 1000\n";
+    check_with(
+        codes(switch::Money::Unknown),
+        &format!("{sale}answer 51 > issuer 0420 1000 4021; terminal 0210 68\ncause 1 T1"),
+    );
+    check_with(codes(switch::Money::Moved), &format!("{sale}answer 51 > terminal 0210 51\nstate 1 awaiting_confirmation"));
+}

@@ -71,6 +71,12 @@ fn what_is_open_is_counted_and_a_link_says_what_it_carries() {
     assert!(world.core().quiet());
     world.run("sale 1 1000 > issuer 0200 1000\nsale 1 500 term 2 conn 2 > issuer 0200 500");
     assert_eq!(census(&world), [("awaiting_issuer", 2, 1500, true)]);
+    let named = |rrn: &str| world.core().movement_by_rrn(&rrn.parse().unwrap()).map(|movement| movement.id);
+    assert_eq!(
+        ["632610000001", "632610000002", "632610000003"].map(named),
+        [Some(MovementId(1)), Some(MovementId(2)), None]
+    );
+    assert_eq!(world.core().links().next().unwrap().number.to_string(), "1.1");
     assert_eq!((in_flight(&world), world.core().quiet()), (vec![2], false));
     world.run("answer 00 nth 1 > terminal 0210 00\nreport silent\nanswer 00 nth 2 > terminal 0210 00");
     assert_eq!(census(&world), [("awaiting_delivery", 1, 500, true), ("awaiting_confirmation", 1, 1000, false)]);

@@ -303,7 +303,9 @@ fn what_the_issuer_says_beside_its_answer_is_passed_on_once() {
 #[test]
 fn what_the_core_never_saw_is_refused_with_what_its_sender_needs() {
     let mut request = iso8583::Fields::new(iso8583::Mti::new(b"0200"));
-    [(2, "4111111111111111"), (11, "000042"), (41, "TERM0001")].map(|(de, text)| request.set(de, text.as_bytes()));
+    for (de, text) in [(2, "4111111111111111"), (11, "000042"), (41, "TERM0001")] {
+        request.set(de, text.as_bytes());
+    }
     let refused = refusal(&request, iso8583::ResponseCode::FORMAT_ERROR).unwrap();
     assert_eq!((refused.mti().as_bytes(), refused.text(39), refused.text(11)), (b"0210", Some("30"), Some("000042")));
     assert_eq!((refused.text(41), refused.has(2)), (Some("TERM0001"), false));
