@@ -108,7 +108,9 @@ impl World {
         let wall_ms = self.wall_ms();
         if self.plan.has(Trouble::BeyondHorizon) {
             let rrn = message.text(37).unwrap_or_default().trim_end().to_owned();
-            self.hosts[host].judged_late.insert(rrn);
+            if self.auditor.horizon_is_over(&rrn, self.now / MS) {
+                self.hosts[host].judged_late.insert(rrn);
+            }
         }
         if let Some(answer) = self.hosts[host].issuer.resume(wall_ms, message) {
             self.host_answers(at, 0, answer);

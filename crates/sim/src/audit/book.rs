@@ -58,6 +58,7 @@ pub(crate) enum Confirmer {
 /// One movement's page.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
+    id: u64,
     pub(crate) rrn: String,
     /// DE41 as the terminal sent it.
     pub(crate) terminal: String,
@@ -125,8 +126,16 @@ impl Page {
 pub(crate) struct Flag {
     /// The rule's number in the format.
     pub(crate) rule: u8,
-    pub(crate) terminal: String,
-    pub(crate) movement: Option<u64>,
+    /// The terminal's.
+    pub(crate) stan: u32,
+    movement: Option<u64>,
+}
+
+impl Flag {
+    /// It is about this movement.
+    pub(crate) fn of(&self, page: &Page) -> bool {
+        self.movement == Some(page.id)
+    }
 }
 
 /// All that the records say.
@@ -260,9 +269,9 @@ impl Book {
                 self.wrong.extend(wrong);
             }
             13 => {
-                let (rule, terminal, _stan) = (from.u8()?, from.text(23)?, from.u32()?);
+                let (rule, _terminal, stan) = (from.u8()?, from.text(23)?, from.u32()?);
                 let movement = from.option(Cursor::u64)?;
-                self.flags.push(Flag { rule, terminal: terminal[..8].to_owned(), movement });
+                self.flags.push(Flag { rule, stan, movement });
             }
             14 => {
                 let (terminal, stan) = (from.text(23)?, from.u32()?);
@@ -325,6 +334,7 @@ impl Book {
         let _local_time = from.option(|from| from.bytes(10))?;
         let de7 = from.option(|from| from.text(10))?;
         let page = Page {
+            id,
             rrn: rrn.trim_end().to_owned(),
             terminal: terminal[..8].to_owned(),
             stan,

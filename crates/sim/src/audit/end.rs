@@ -1,17 +1,20 @@
 //! The audit when all is quiet: three ledgers, terminal by terminal and purchase by purchase (I4 to I12).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use counterparts::terminal::{Belief, BeliefLine};
 use iso8583::Rrn;
-use switch::{Entry, Lsn, Switch};
+use switch::{AtDeadline, Entry, Lsn, Switch};
 
-use super::book::{Confirmer, Page, Standing};
+use super::book::{Confirmer, Flag, Page, Standing};
 use crate::plan::Trouble;
 use crate::world::World;
 
 /// D6, as the format writes it.
 const D6: u8 = 26;
+
+/// C3, as the format writes it.
+const C3: u8 = 43;
 
 /// `rekey_window` (D5, D6).
 const REKEY_WINDOW_MS: u64 = 180_000;
@@ -154,11 +157,20 @@ impl World {
                 if net > due && !decided {
                     wrong.push(format!("I8: {}: {due} are to stand, the issuer has {net}", who()));
                 }
+                // I11: a rule sends to a person what it says it does.
+                let listed = pages.iter().find(|page| page.listed == Some(C3));
+                if let (Some(page), true) = (listed, self.policy_of(number) != AtDeadline::Operator) {
+                    wrong.push(format!("I11: C3 gave {} to a person, and its group's deadline confirms", page.rrn));
+                }
                 for page in pages.iter().filter(|page| page.standing == Standing::Confirmed) {
                     let true_word = match page.confirmed {
                         Some(Confirmer::Terminal) => device.completions.iter().any(|c| c.belief == at && c.completes),
-                        Some(Confirmer::LaterRequest) => device.knows(at) == Some(true),
-                        Some(Confirmer::CutOver) => device.knows(at) != Some(false),
+                        Some(Confirmer::LaterRequest) => {
+                            device.knows(at) == Some(true) && device.site.profile.reverses_first()
+                        }
+                        Some(Confirmer::CutOver) => {
+                            device.knows(at) != Some(false) && self.policy_of(number) == AtDeadline::Confirm
+                        }
                         None => false,
                     };
                     if !true_word {
@@ -174,6 +186,10 @@ impl World {
         }
     }
 
+    fn policy_of(&self, device: usize) -> AtDeadline {
+        self.machine.config().group(self.devices[device].site.profile.group()).at_deadline
+    }
+
     /// I9: at most one debit stands for a purchase, or it is flagged.
     fn audit_purchases(&mut self, stands: &Stands, wrong: &mut Vec<String>) {
         let mut flagged = 0;
@@ -186,18 +202,12 @@ impl World {
             if standing.len() < 2 {
                 continue;
             }
-            let by_flag = |page: &Page| {
-                let flag = |flag: &super::book::Flag| {
-                    flag.terminal == page.terminal
-                        && flag.rule == D6
-                        && flag
-                            .movement
-                            .is_some_and(|id| self.auditor.book.pages.get(&id).is_some_and(|of| of.rrn == page.rrn))
-                };
-                self.auditor.book.flags.iter().any(flag) || page.listed.is_some() || page.verdict.is_some()
-            };
+            // Each but the first is named by an entry, as the later of two.
+            let is_flag = |flag: &&Flag| flag.rule == D6 && standing.iter().any(|page| flag.of(page));
+            let flags = self.auditor.book.flags.iter().filter(is_flag);
+            let flags: BTreeSet<u32> = flags.map(|flag| flag.stan).collect();
             let by_operator = standing.iter().any(|page| page.verdict.is_some());
-            let flag = standing.iter().any(|page| by_flag(page)) && !device.site.profile.reverses_first();
+            let flag = flags.len() + 1 >= standing.len() && !device.site.profile.reverses_first();
             // K7: windows are told by the wall clock, which nobody can trust across a restart when it jumps.
             let begun = standing.iter().map(|page| page.begun_ms);
             // Keyed again when nobody looks for it any more.
@@ -231,7 +241,7 @@ impl World {
         partition.view().snapshot(&mut live);
         core.snapshot(&mut again);
         wrong.extend(failed);
-        if core.lsn() == partition.view().lsn() && live != again {
+        if core.lsn() != partition.view().lsn() || live != again {
             wrong.push("I4: replaying the records gives another state".to_owned());
         }
     }

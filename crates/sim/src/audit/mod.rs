@@ -35,8 +35,8 @@ pub(crate) struct Auditor {
     changed: Option<u64>,
     /// Who used a STAN of a link last, and when.
     stans: BTreeMap<(LinkNo, String), (String, u64)>,
-    /// Whose (DE7, STAN) it was, by issuer and kind.
-    numbers: BTreeMap<(u16, bool, String), String>,
+    /// Whose (DE7, STAN) it was: a request's by issuer and link, a reversal's by issuer.
+    numbers: BTreeMap<(u16, String), String>,
     /// The link that a request left by, and when.
     left: BTreeMap<String, (LinkNo, u64)>,
     /// When a reversal left last.
@@ -102,6 +102,11 @@ impl Auditor {
         }
     }
 
+    /// The request left, and the issuer's horizon for it is over.
+    pub(crate) fn horizon_is_over(&self, rrn: &str, now_ms: u64) -> bool {
+        self.left.get(rrn).is_some_and(|(_, left)| now_ms > left + HORIZON_MS)
+    }
+
     /// A terminal's reversal comes in.
     pub(crate) fn reversal_comes(&mut self, message: &Fields) {
         let original = message.text(90).and_then(|original| original.get(4..10)?.parse().ok());
@@ -152,8 +157,12 @@ impl Auditor {
             }
             self.reversal_left.insert(rrn.clone(), now_ms);
         }
-        let number = (link.issuer.0, reversal, format!("{link}{}{stan}", text(7)));
-        let number = if reversal { (number.0, true, format!("{}{stan}", text(7))) } else { number };
+        // A reversal is a message of its issuer, on whatever link; its number must not be a request's of the link either.
+        let of_link = (link.issuer.0, format!("{link}{}{stan}", text(7)));
+        let number = if reversal { (link.issuer.0, format!("{}{stan}", text(7))) } else { of_link.clone() };
+        if reversal && self.numbers.contains_key(&of_link) {
+            return Some(format!("I3: STAN {stan} with DE7 {} of a reversal of {rrn} was a request's", text(7)));
+        }
         let owner = self.numbers.entry(number).or_insert_with(|| rrn.clone());
         if *owner != rrn {
             return Some(format!("I3: STAN {stan} with DE7 {} of {rrn} was {owner}'s", text(7)));
