@@ -196,10 +196,13 @@ impl World {
                 self.turn_when_due();
             }
             Err(poisoned) => {
+                let mut more = Vec::new();
+                partition.release(&mut more);
                 self.out.coverage.rule("M6");
                 self.tell(|| format!("commit failed, the process ends: {poisoned}"));
-                // M6: the outbox must give nothing more.
-                self.carry_out();
+                if more.iter().any(|action| matches!(action, Action::ToTerminal { .. } | Action::ToIssuer { .. })) {
+                    self.violation("M6: the outbox gives something after a failed commit".to_owned());
+                }
                 self.die(false);
             }
         }
