@@ -294,8 +294,8 @@ fn a_local_time_is_six_digits_with_a_date_of_four() {
 fn what_the_issuer_says_beside_its_answer_is_passed_on_once() {
     let mut world = World::new(config());
     world.run("sale 1 1000 > issuer 0200 1000\nanswer 00 set 15=1123,44=HELLO,55=CHIP > terminal 0210 00");
-    let beside = |world: &World| [15, 44, 55].map(|de| world.answered.as_ref().unwrap().text(de).map(str::to_owned));
-    assert_eq!(beside(&world), ["1123", "HELLO", "CHIP"].map(|text| Some(text.to_owned())));
+    let beside = |world: &World| [15, 44, 55].map(|de| world.answered.as_ref().unwrap().get(de).map(<[u8]>::to_vec));
+    assert_eq!(beside(&world), ["1123", "HELLO", "CHIP"].map(|text| Some(text.as_bytes().to_vec())));
     world.run("repeat 1 1000 > terminal 0210 00");
     assert_eq!(beside(&world), [None, None, None]);
 }
