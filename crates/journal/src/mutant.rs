@@ -7,7 +7,7 @@
 #[doc(hidden)]
 #[macro_export]
 macro_rules! mutants {
-    ($($(#[doc = $doc:literal])* $name:ident = $text:literal,)*) => {
+    ($($name:ident = $text:literal, breaks $rule:literal, found by [$($by:literal),+];)*) => {
         static IN_FORCE: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 
         /// One deliberate bug.
@@ -16,7 +16,7 @@ macro_rules! mutants {
         pub enum Mutant {
             #[doc(hidden)]
             None,
-            $($(#[doc = $doc])* $name,)*
+            $(#[doc = $text] $name,)*
         }
 
         impl Mutant {
@@ -28,6 +28,23 @@ macro_rules! mutants {
                 match self {
                     Mutant::None => "none",
                     $(Mutant::$name => $text,)*
+                }
+            }
+
+            /// The money rules that it breaks, by number.
+            pub const fn rule(self) -> &'static str {
+                match self {
+                    Mutant::None => "",
+                    $(Mutant::$name => $rule,)*
+                }
+            }
+
+            /// What an auditor may call it: invariants, or rules that he checks themselves. Anything else, a panic too, does
+            /// not count as having found it.
+            pub const fn found_by(self) -> &'static [&'static str] {
+                match self {
+                    Mutant::None => &[],
+                    $(Mutant::$name => &[$($by),+],)*
                 }
             }
         }
@@ -46,14 +63,12 @@ macro_rules! mutants {
 }
 
 mutants! {
-    /// M1, M2.
-    NoSync = "do not sync a group",
-    /// M6.
-    IgnoreFailedSync = "release after a failed fsync",
-    /// K5.
-    NoDirectorySync = "do not sync the directory at a rotation",
-    /// K5.
-    CutTooMuch = "cut too much of a torn tail",
-    /// K5.
-    SkipDamage = "skip a damaged group",
+    NoSync = "do not sync a group", breaks "M1, M2", found by ["I1", "I2", "K5"];
+    IgnoreFailedSync = "release after a failed fsync", breaks "M6", found by ["I1", "I2", "M3", "M6", "K5"];
+    NoSegmentSync = "do not sync a segment at a rotation", breaks "K5", found by ["I1", "I2", "K5"];
+    NoDirectorySync = "do not sync the directory at a rotation", breaks "K5", found by ["I1", "I2", "K5"];
+    TrustWhatIsRead = "take for durable what can be read after a failed sync", breaks "K5", found by ["I1", "I2", "K5"];
+    CutTooMuch = "cut too much of a torn tail", breaks "K5", found by ["K5"];
+    DamageIsTorn = "skip a damaged group, and what follows it", breaks "K5", found by ["K5"];
+    ServeTogether = "serve a journal that another process serves", breaks "K6", found by ["K6"];
 }

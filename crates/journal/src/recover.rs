@@ -76,11 +76,15 @@ pub(crate) fn survey<S: Storage>(storage: &S) -> Result<Option<Survey<S::File>>,
         let end = scan_to_end(&mut next)?;
         current = Some((next, end));
     }
-    let Some((mut tail, end)) = current else {
+    let Some((mut tail, mut end)) = current else {
         let file = segment_name(mark.mark.oldest);
         return Err(OpenError::Damaged { file, offset: 0, damage: Damage::Missing });
     };
     check_tail(&mut tail, &end, mark.mark.durable)?;
+    if let (Stop::Bad, Some(before)) = (end.stop, end.last_start.filter(|_| on(Mutant::CutTooMuch))) {
+        (tail.offset, tail.next_lsn, tail.chain) = before;
+        end.last_group = None;
+    }
     let last = tail.next_lsn - 1;
     let oldest = Lsn(segments[0].first_lsn);
     let (checkpoint, checkpoints_damaged) = choose_checkpoint(storage, &checkpoints, &identity, oldest, Lsn(last))?;
@@ -124,6 +128,8 @@ pub(crate) fn check_continues<F: StorageFile>(before: &SegmentScan<F>, next: &Se
 struct ScanEnd {
     stop: Stop,
     last_group: Option<GroupHeader>,
+    /// Where the last group begins: offset, LSN and chain value.
+    last_start: Option<(u64, u64, u64)>,
 }
 
 fn scan_to_end<F: StorageFile>(scan: &mut SegmentScan<F>) -> Result<ScanEnd, ReadError> {
@@ -136,13 +142,7 @@ fn scan_to_end<F: StorageFile>(scan: &mut SegmentScan<F>) -> Result<ScanEnd, Rea
                 last_group = Some(header);
                 last_start = Some(before);
             }
-            Step::Stop(Stop::Bad) if on(Mutant::CutTooMuch) && last_start.is_some() => {
-                if let Some(before) = last_start {
-                    (scan.offset, scan.next_lsn, scan.chain) = before;
-                }
-                return Ok(ScanEnd { stop: Stop::Bad, last_group });
-            }
-            Step::Stop(stop) => return Ok(ScanEnd { stop, last_group }),
+            Step::Stop(stop) => return Ok(ScanEnd { stop, last_group, last_start }),
         }
     }
 }
@@ -150,7 +150,7 @@ fn scan_to_end<F: StorageFile>(scan: &mut SegmentScan<F>) -> Result<ScanEnd, Rea
 /// K5 at the end of the journal: what follows the last whole group is damage, torn, or nothing.
 fn check_tail<F: StorageFile>(tail: &mut SegmentScan<F>, end: &ScanEnd, durable: u64) -> Result<(), ReadError> {
     let first = Lsn(tail.next_lsn);
-    if on(Mutant::SkipDamage) || on(Mutant::CutTooMuch) {
+    if on(Mutant::DamageIsTorn) {
         return Ok(());
     }
     if end.stop != Stop::Full

@@ -4,10 +4,7 @@
 //! without the feature `on` is `false` for the compiler, and nothing of this is in the program.
 
 journal::mutants! {
-    /// M1-M3.
-    ReleaseAtOnce = "release before the record is durable",
-    /// M6.
-    ReleaseAfterPoison = "release after a failed commit",
-    /// D7, T8.
-    KeepWithdrawn = "send an answer that was withdrawn",
+    ReleaseAtOnce = "release before the record is durable", breaks "M1-M3", found by ["I1", "I2"];
+    ReleaseAfterPoison = "release after a failed commit", breaks "M6", found by ["I1", "I2", "M3", "M6"];
+    KeepWithdrawn = "send an answer that was withdrawn", breaks "D7, T8", found by ["I2"];
 }

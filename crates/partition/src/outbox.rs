@@ -19,7 +19,7 @@ impl Outbox {
     pub(crate) fn take(&mut self, actions: &mut Vec<Pending>, reports: &mut Vec<Input>) {
         for pending in actions.drain(..) {
             match pending.action {
-                Action::Withdraw { .. } if on(Mutant::KeepWithdrawn) => {}
+                Action::Withdraw { id, .. } if on(Mutant::KeepWithdrawn) && self.holds(id) => {}
                 Action::Withdraw { id, .. } if self.drop_write(id) => {
                     reports.push(Input::Report { action: id, report: Report::Undeliverable });
                 }
@@ -37,16 +37,7 @@ impl Outbox {
     /// Drops a message that has not left yet; false when it has.
     fn drop_write(&mut self, withdrawn: ActionId) -> bool {
         let before = self.waiting.len();
-        self.waiting.retain(|pending| match &pending.action {
-            Action::ToTerminal { id, .. } | Action::ToIssuer { id, .. } => *id != withdrawn,
-            Action::Withdraw { .. }
-            | Action::Unsend { .. }
-            | Action::ResetIfUnacknowledged { .. }
-            | Action::CloseLink { .. }
-            | Action::Find { .. }
-            | Action::Resolved { .. }
-            | Action::Note(_) => true,
-        });
+        self.waiting.retain(|pending| !is_write(&pending.action, withdrawn));
         self.waiting.len() < before
     }
 
@@ -58,6 +49,11 @@ impl Outbox {
         }
     }
 
+    /// Whether a message has not left yet.
+    fn holds(&self, written: ActionId) -> bool {
+        self.waiting.iter().any(|pending| is_write(&pending.action, written))
+    }
+
     /// Whether an action waits for a record that is not durable yet.
     pub(crate) fn waits_beyond(&self, durable: Lsn) -> bool {
         self.waiting.iter().any(|pending| pending.after > durable)
@@ -65,6 +61,20 @@ impl Outbox {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.free.is_empty() && self.waiting.is_empty()
+    }
+}
+
+/// Whether an action writes this message.
+fn is_write(action: &Action, written: ActionId) -> bool {
+    match action {
+        Action::ToTerminal { id, .. } | Action::ToIssuer { id, .. } => *id == written,
+        Action::Withdraw { .. }
+        | Action::Unsend { .. }
+        | Action::ResetIfUnacknowledged { .. }
+        | Action::CloseLink { .. }
+        | Action::Find { .. }
+        | Action::Resolved { .. }
+        | Action::Note(_) => false,
     }
 }
 

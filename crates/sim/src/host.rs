@@ -16,6 +16,8 @@ use crate::world::{Event, World};
 /// One issuer's host.
 pub(crate) struct Host {
     pub(crate) issuer: Issuer,
+    /// Whose each of its rules is.
+    troubles: Vec<Trouble>,
     pub(crate) up: bool,
     /// RRNs that it judged after the horizon.
     pub(crate) judged_late: BTreeSet<String>,
@@ -26,10 +28,16 @@ impl Host {
         (0..plan.issuers.len() as u64)
             .map(|number| {
                 let mut issuer = Issuer::new(plan.host_settings(), plan.seed ^ (number << 32));
-                issuer.faults().replace(plan.host_faults());
-                Host { issuer, up: true, judged_late: BTreeSet::new() }
+                let (troubles, rules) = plan.host_faults().into_iter().unzip();
+                issuer.faults().replace(rules);
+                Host { issuer, troubles, up: true, judged_late: BTreeSet::new() }
             })
             .collect()
+    }
+
+    /// How often each of its rules has acted.
+    fn acted(&mut self) -> Vec<u64> {
+        self.issuer.faults().rules().iter().map(|rule| rule.acted).collect()
     }
 }
 
@@ -42,12 +50,32 @@ impl World {
         if let Some(wrong) = wrong {
             self.violation(wrong);
         }
-        let before: u64 = self.hosts[host].issuer.faults().rules().iter().map(|rule| rule.acted).sum();
+        let before = self.hosts[host].acted();
         let wall_ms = self.wall_ms();
         let effect = self.hosts[host].issuer.receive(wall_ms, message);
-        let after: u64 = self.hosts[host].issuer.faults().rules().iter().map(|rule| rule.acted).sum();
-        self.out.faults += after - before;
+        let after = self.hosts[host].acted();
+        // Once faults have stopped there are no rules.
+        let acted = before.into_iter().zip(after).map(|(before, after)| after - before);
+        let struck: Vec<Trouble> = self.hosts[host]
+            .troubles
+            .iter()
+            .zip(acted)
+            .filter(|(_, times)| *times > 0)
+            .map(|(trouble, _)| *trouble)
+            .collect();
+        struck.into_iter().for_each(|trouble| self.struck(trouble));
+        if self.plan.has(Trouble::UnknownReversal00) && self.is_believed(host, message, &effect) {
+            self.out.coverage.trouble(Trouble::UnknownReversal00);
+        }
         self.take_effect(at, effect);
+    }
+
+    /// The reversal of an original that the issuer does not know is answered with 00.
+    fn is_believed(&self, host: usize, reversal: &Fields, effect: &Effect) -> bool {
+        let Effect::Answer(answer) = effect else { return false };
+        let rrn = reversal.text(37).unwrap_or_default().trim_end();
+        let knows = || self.hosts[host].issuer.movements().iter().any(|movement| movement.rrn == rrn);
+        reversal.mti().class() == 4 && answer.text(39) == Some("00") && !knows()
     }
 
     fn take_effect(&mut self, at: usize, effect: Effect) {

@@ -22,7 +22,7 @@ mod runner;
 mod wire;
 mod world;
 
-pub use corpus::{corpus, keep};
+pub use corpus::{corpus, keep, stale};
 pub use coverage::{Coverage, PROVED_ELSEWHERE, SIMULABLE};
 pub use plan::{Calls, Plan, Profile, Site, Trouble};
 pub use runner::{Failure, Limits, Smallest, Total, run_seeds, shrink};

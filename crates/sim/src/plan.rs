@@ -310,14 +310,14 @@ impl Plan {
         }
     }
 
-    /// How the issuers misbehave.
-    pub(crate) fn host_faults(&self) -> Vec<Rule> {
+    /// How the issuers misbehave, and which trouble each rule is of.
+    pub(crate) fn host_faults(&self) -> Vec<(Trouble, Rule)> {
         let on =
             |class, rate, fault| Rule::new(Match { mti_class: Some(class), rate: Some(rate), ..Match::default() }, fault);
         let mut rules = Vec::new();
         let mut strike = |trouble, faults: &[(MtiClass, f64, HostFault)]| {
             if self.has(trouble) {
-                rules.extend(faults.iter().map(|(class, rate, fault)| on(*class, *rate, fault.clone())));
+                rules.extend(faults.iter().map(|(class, rate, fault)| (trouble, on(*class, *rate, fault.clone()))));
             }
         };
         use MtiClass::{Request, Reversal};

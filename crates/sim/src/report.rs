@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::coverage::{PROVED_ELSEWHERE, SIMULABLE};
+use crate::plan::Trouble;
 use crate::runner::Total;
 
 impl Total {
@@ -14,9 +15,11 @@ impl Total {
             "transactions": self.transactions,
             "faults": self.faults,
             "crashes": self.crashes,
-            "violations": self.failures.len(),
+            "violations": self.failures.iter().map(|failure| failure.violations.len()).sum::<usize>(),
+            "seeds_failed": self.failures.len(),
             "seconds": (self.seconds * 10.0).round() / 10.0,
             "rules_never_fired": self.rules_never_fired(),
+            "troubles_never_struck": self.troubles_never_struck(),
             "seeds": self.seeds,
             "flagged": self.flagged,
             "lost": self.lost,
@@ -29,7 +32,7 @@ impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} seeds: {} transactions, {} faults, {} crashes, {} violations, {:.1} s",
+            "{} seeds: {} transactions, {} faults, {} crashes, {} seeds failed, {:.1} s",
             self.seeds,
             self.transactions,
             self.faults,
@@ -45,14 +48,16 @@ impl fmt::Display for Total {
         let rules: BTreeMap<&str, u64> =
             SIMULABLE.iter().map(|rule| (*rule, self.coverage.rules.get(rule).copied().unwrap_or(0))).collect();
         table(f, "rules", &rules)?;
-        table(f, "troubles", &self.coverage.troubles)?;
+        let struck = |trouble: &Trouble| self.coverage.troubles.get(trouble.name()).copied().unwrap_or(0);
+        let troubles: BTreeMap<&str, u64> = Trouble::ALL.iter().map(|trouble| (trouble.name(), struck(trouble))).collect();
+        table(f, "troubles", &troubles)?;
         let transitions = self.coverage.transitions.iter();
         let transitions: BTreeMap<String, u64> =
             transitions.map(|((from, to), count)| (format!("{from} > {to}"), *count)).collect();
         table(f, "changes of state", &transitions)?;
         table(f, "also", &self.coverage.events)?;
         writeln!(f, "not counted, and proved so:")?;
-        PROVED_ELSEWHERE.iter().try_for_each(|(rule, proof)| writeln!(f, "  {rule}: {proof}"))
+        PROVED_ELSEWHERE.iter().try_for_each(|(rule, here, test)| writeln!(f, "  {rule}: {test}; here: {here}"))
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Failure {
     pub seed: u64,
     /// The first violations.
     pub violations: Vec<String>,
+    /// The smallest case, of the first failures only ([`Total::shrink_first`]).
+    pub smallest: Option<Smallest>,
 }
 
 /// What many seeds showed.
@@ -47,6 +49,30 @@ impl Total {
         SIMULABLE.iter().copied().filter(|rule| self.coverage.rules.get(rule).is_none_or(|count| *count == 0)).collect()
     }
 
+    /// Looks for the smallest cases of the first failures: of three, as a broken core would keep this busy for hours.
+    pub fn shrink_first(&mut self) {
+        for failure in self.failures.iter_mut().take(3) {
+            failure.smallest = shrink(failure.seed);
+        }
+    }
+
+    /// Simulable rules that never fired and troubles that never struck. Fewer than 1,000 seeds need not reach all of them:
+    /// nothing is said then.
+    #[must_use]
+    pub fn never(&self) -> Vec<&'static str> {
+        if self.seeds < 1000 {
+            return Vec::new();
+        }
+        self.rules_never_fired().into_iter().chain(self.troubles_never_struck()).collect()
+    }
+
+    /// Troubles that never struck.
+    #[must_use]
+    pub fn troubles_never_struck(&self) -> Vec<&'static str> {
+        let names = Trouble::ALL.iter().map(|trouble| trouble.name());
+        names.filter(|name| self.coverage.troubles.get(name).is_none_or(|count| *count == 0)).collect()
+    }
+
     fn add(&mut self, seed: u64, outcome: &Outcome) {
         self.seeds += 1;
         self.transactions += outcome.transactions;
@@ -57,7 +83,7 @@ impl Total {
         self.coverage.add(&outcome.coverage);
         if !outcome.violations.is_empty() {
             let violations = outcome.violations.iter().take(5).cloned().collect();
-            self.failures.push(Failure { seed, violations });
+            self.failures.push(Failure { seed, violations, smallest: None });
         }
     }
 }

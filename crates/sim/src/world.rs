@@ -77,12 +77,24 @@ pub struct Outcome {
     pub lost: u64,
     /// How often each rule, trouble and state occurred.
     pub coverage: Coverage,
-    /// Of everything that happened, in order.
+    /// Of everything that happened, in order, and of what was left in the end.
     pub hash: u64,
     /// Virtual seconds.
     pub virtual_seconds: u64,
     /// What happened, for people; empty unless asked for.
     pub trace: String,
+}
+
+impl Outcome {
+    /// Whether another run was the same: in what happened, in what it left, and in every count.
+    #[must_use]
+    pub fn is_same(&self, other: &Outcome) -> bool {
+        let counts = |of: &Outcome| (of.transactions, of.faults, of.crashes, of.flagged, of.lost, of.virtual_seconds);
+        self.hash == other.hash
+            && counts(self) == counts(other)
+            && self.coverage == other.coverage
+            && self.violations == other.violations
+    }
 }
 
 /// How a run is told.
@@ -129,19 +141,16 @@ const TERMINAL_DELAYS: Micros = 60 * SECOND;
 /// Runs a plan to its end. A panic of what runs in it is a violation like any other.
 #[must_use]
 pub fn run(plan: &Plan, telling: Telling) -> Outcome {
-    let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(plan, telling)));
-    played.unwrap_or_else(|_| Outcome { violations: vec!["a panic; it is told above".to_owned()], ..Outcome::default() })
-}
-
-fn play(plan: &Plan, telling: Telling) -> Outcome {
     let mut world = World::new(plan.clone(), telling);
-    world.begin();
-    while !world.over && world.out.violations.is_empty() {
-        let Some((at, event)) = world.events.take() else { break };
-        world.now = at;
-        world.step(event);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.play())).err();
+    if let Some(payload) = panicked {
+        // What happened until then is told and counted, and a blind auditor does not hide it.
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a word");
+        world.tell(|| format!("PANIC {text}"));
+        world.out.violations.push(format!("panic: {text}"));
     }
-    world.finish()
+    world.out
 }
 
 impl World {
@@ -165,6 +174,20 @@ impl World {
             drain_since: 0,
             plan,
         }
+    }
+
+    fn play(&mut self) {
+        self.begin();
+        while !self.over && self.out.violations.is_empty() {
+            let Some((at, event)) = self.events.take() else { break };
+            self.now = at;
+            self.out.virtual_seconds = at / SECOND;
+            self.step(event);
+        }
+        if self.out.violations.is_empty() {
+            self.audit_the_end();
+        }
+        self.mark_the_end();
     }
 
     fn begin(&mut self) {
@@ -244,14 +267,6 @@ impl World {
         }
     }
 
-    fn finish(mut self) -> Outcome {
-        if self.out.violations.is_empty() {
-            self.audit_the_end();
-        }
-        self.out.virtual_seconds = self.now / SECOND;
-        self.out
-    }
-
     // ---- chance and telling
 
     pub(crate) fn below(&mut self, end: Micros) -> Micros {
@@ -302,6 +317,21 @@ impl World {
             }
         }
         self.out.hash = hash.rotate_left(5);
+    }
+
+    /// What is left in the end goes into the hash too: the disk's bytes, the issuers' ledgers, the terminals' beliefs.
+    fn mark_the_end(&mut self) {
+        let storage = &self.machine.storage;
+        let mut files = journal::Storage::list(&**storage).unwrap_or_default();
+        files.sort();
+        let mut left: Vec<u32> =
+            files.iter().filter_map(|file| storage.bytes_of(file)).map(|b| crc32c::crc32c(&b)).collect();
+        let said = self.hosts.iter().map(|host| format!("{:?}", host.issuer.movements()));
+        let said = said.chain(self.devices.iter().map(|device| format!("{:?}", device.terminal.beliefs())));
+        left.extend(said.map(|text| crc32c::crc32c(text.as_bytes())));
+        for print in left {
+            self.out.hash = (self.out.hash ^ u64::from(print)).wrapping_mul(0x0100_0000_01b3).rotate_left(5);
+        }
     }
 
     // ---- wires

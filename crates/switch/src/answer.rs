@@ -280,12 +280,6 @@ impl Switch {
 
     /// T1, T2: the obligation first, then 68 (M3), the reversal at once.
     pub(crate) fn give_up_request(&mut self, now: Now, id: MovementId, rule: Rule, out: &mut Output) {
-        if on(Mutant::TimeoutDeclines) {
-            let code = ResponseCode::RESPONSE_TOO_LATE;
-            self.write(now, Record::NeverSent { id, code }, out);
-            self.settle(id, out);
-            return self.answer_waiter(now, id, code, out);
-        }
         self.oblige(now, id, rule, Reason::Timeout, out);
         if !on(Mutant::ShowLateApproval) {
             self.answer_waiter(now, id, ResponseCode::RESPONSE_TOO_LATE, out);
@@ -342,7 +336,7 @@ impl Switch {
     }
 
     /// T3: not one byte left, so nothing moved and nothing is owed.
-    fn never_sent(&mut self, now: Now, id: MovementId, state: StateKind, out: &mut Output) {
+    pub(crate) fn never_sent(&mut self, now: Now, id: MovementId, state: StateKind, out: &mut Output) {
         let code = ResponseCode::ISSUER_UNAVAILABLE;
         match state {
             StateKind::AwaitingIssuer => {
@@ -405,7 +399,7 @@ fn approved_amount(movement: &Movement, message: &Fields) -> Result<Option<Amoun
 fn kind(movement: &Movement, link: &Link, message: &Fields, code: ResponseCode) -> Kind {
     match link.codes.money(code) {
         Money::NotMoved => return Declined,
-        Money::Unknown => return Unknown,
+        Money::Unknown => return if on(Mutant::UnknownDeclines) { Declined } else { Unknown },
         Money::Moved => {}
     }
     if link.echoes_card_and_rrn && !names_card_and_rrn(movement, message) {

@@ -121,6 +121,7 @@ impl Switch {
                 self.oblige(now, id, Rule::C2, Reason::CustomerCancel, out);
                 ResponseCode::APPROVED
             }
+            Decision::TooLate if on(Mutant::CompleteUnwound) => ResponseCode::APPROVED,
             Decision::TooLate => {
                 self.movement_exception(now, id, Rule::C2, out);
                 ResponseCode::RESPONSE_TOO_LATE

@@ -43,14 +43,18 @@ impl Switch {
                 // Its answer is never delivered: whoever waited is told nothing more.
                 self.stop_waiting(*id);
                 self.oblige(now, *id, Rule::T10, Reason::Unspecified, out);
+            } else if movement.state == StateKind::AwaitingConfirmation && on(Mutant::AbandonHanded) && abandoned {
+                self.oblige(now, *id, Rule::T10, Reason::Unspecified, out);
             }
         }
         let flagged = self.judge_equal_sales(now, request, arrival, out)?;
-        for id in open.into_iter().filter(|_| group.serial && group.reverses_first) {
+        let reverses_first = group.reverses_first || on(Mutant::ConfirmCrossing);
+        for id in open.into_iter().filter(|_| group.serial && reverses_first) {
             let Some(movement) = self.movement(id) else { continue };
             let proved = matches!(movement.evidence, Evidence::Handed | Evidence::Seen | Evidence::Unknown);
             let handed_ms = self.live.get(&id).and_then(|live| live.handed_ms);
-            let past_margin = handed_ms.is_some_and(|at_ms| arrival.at_ms >= at_ms + group.crossing_margin_ms);
+            let margin_ms = if on(Mutant::ConfirmCrossing) { 0 } else { group.crossing_margin_ms };
+            let past_margin = handed_ms.is_some_and(|at_ms| arrival.at_ms >= at_ms + margin_ms);
             if movement.state == StateKind::AwaitingConfirmation && proved && past_margin {
                 self.confirm(now, id, ConfirmedBy::LaterRequest, Rule::C1, out);
             }

@@ -12,6 +12,7 @@ use crate::ids::{IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now};
 use crate::machine::{Output, Switch};
 use crate::message::{self, Network};
 use crate::movement::{Rule, StateKind};
+use crate::mutant::{Mutant, on};
 use crate::record::Record;
 
 /// A connection of a link while it is open.
@@ -172,7 +173,9 @@ impl Switch {
             let left = self.live.get(&id).and_then(|live| live.request).is_some_and(|request| request.left);
             let awaited = self.movement(id).is_some_and(|movement| movement.state == StateKind::AwaitingIssuer);
             // A request that the shell has not reported has not left; its report comes and decides (T3).
-            if left && awaited {
+            if left && awaited && on(Mutant::LostIsUnsent) {
+                self.never_sent(now, id, StateKind::AwaitingIssuer, out);
+            } else if left && awaited {
                 self.give_up_request(now, id, Rule::T2, out);
             }
         }

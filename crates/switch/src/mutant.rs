@@ -9,11 +9,11 @@ use core::sync::atomic::{AtomicU8, Ordering};
 static IN_FORCE: AtomicU8 = AtomicU8::new(0);
 
 macro_rules! mutants {
-    ($($(#[doc = $doc:literal])* $name:ident = $text:literal,)*) => {
+    ($($name:ident = $text:literal, breaks $rule:literal, found by [$($by:literal),+];)*) => {
         /// One deliberate bug.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        pub enum Mutant { #[doc(hidden)] None, $($(#[doc = $doc])* $name,)* }
+        pub enum Mutant { #[doc(hidden)] None, $(#[doc = $text] $name,)* }
 
         impl Mutant {
             /// All of them.
@@ -23,71 +23,68 @@ macro_rules! mutants {
             pub const fn name(self) -> &'static str {
                 match self { Mutant::None => "none", $(Mutant::$name => $text,)* }
             }
+
+            /// The money rules that it breaks, by number.
+            pub const fn rule(self) -> &'static str {
+                match self { Mutant::None => "", $(Mutant::$name => $rule,)* }
+            }
+
+            /// What an auditor may call it: invariants, or rules that he checks themselves. Anything else, a panic too, does not
+            /// count as having found it.
+            pub const fn found_by(self) -> &'static [&'static str] {
+                match self { Mutant::None => &[], $(Mutant::$name => &[$($by),+],)* }
+            }
         }
     };
 }
 
 mutants! {
-    /// M1.
-    SendBeforeIntent = "send before the intent is durable",
-    /// K1.
-    ForgetInFlight = "forget in-flight on recovery",
-    /// T5.
-    ShowLateApproval = "show a late approval",
-    /// M4, R4.
-    GiveUpAfterFive = "give up a reversal after five",
-    /// D1, D2.
-    MissRepeat = "miss a repeat",
-    /// K4.
-    ReuseStan = "reuse a STAN",
-    /// I3.
-    ReuseRrn = "reuse an RRN",
-    /// D11.
-    NoTombstone = "no tombstone",
-    /// M2.
-    AnswerBeforeOutcome = "answer before the outcome is durable",
-    /// M3.
-    FailBeforePromise = "tell a failure before the promise is durable",
-    /// T6.
-    AnswerForAck = "take a 0210 for a 0430",
-    /// R3.
-    EndBeforeHorizon = "end an obligation before the horizon",
-    /// M8, D5.
-    ReverseGoodSale = "reverse a good sale on a re-key",
-    /// D6.
-    NoFlag = "let an equal sale pass unflagged",
-    /// K2.
-    LoseEvidence = "lose the evidence in a checkpoint",
-    /// R2, R4.
-    AnyCodeEnds = "take any code for an acknowledgement",
-    /// T4.
-    BelieveMore = "deliver an approval of more",
-    /// D13.
-    PartIsAll = "reverse all where a part was meant",
-    /// K3.
-    ForgetPromises = "forget promises on recovery",
-    /// D3.
-    ApproveUnwound = "give a repeat of what is unwound its approval",
-    /// T8.
-    NoGraceEnd = "keep an approval that was never handed over",
-    /// C2.
-    AlwaysCompleted = "take every completion for a success",
-    /// C3, K2.
-    SilenceIsGold = "confirm what nobody knows to be handed",
-    /// C2.
-    SilentCompletion = "confirm what its terminal never completed",
-    /// D7, D8.
-    PromiseNothing = "answer a reversal without a promise",
-    /// T1.
-    TimeoutDeclines = "take a timeout for a decline",
-    /// T9.
-    LessIsNothing = "decline an approval of less without its reversal",
-    /// T5.
-    LateStands = "let an approval after the end stand",
-    /// T7.
-    SecondUndoesFirst = "undo the first approval for a second one",
-    /// T10.
-    AbandonNothing = "leave what a serial terminal gave up",
+    SendBeforeIntent = "send before the intent is durable", breaks "M1", found by ["I1"];
+    AnswerBeforeOutcome = "answer before the outcome is durable", breaks "M2", found by ["I2"];
+    FailBeforePromise = "tell a failure before the promise is durable", breaks "M3", found by ["I2"];
+    AnswerBeforePromise = "answer a reversal before the promise is durable", breaks "M3", found by ["I2"];
+    LeaveBeforePromise = "send a reversal before its promise is durable", breaks "M3", found by ["M3", "I1"];
+    GiveUpAfterFive = "give up a reversal after five", breaks "M4, R4", found by ["I11"];
+    SendTwice = "write a request twice", breaks "M5", found by ["M5"];
+    AbandonHanded = "take back what a serial terminal holds", breaks "M8", found by ["I7"];
+    ReverseGoodSale = "reverse a good sale on a re-key", breaks "M8, D5", found by ["I7"];
+    TimeoutDeclines = "take a timeout for a request that never left", breaks "T1", found by ["I6"];
+    UnknownDeclines = "take a code that says nothing for a decline", breaks "T1", found by ["I6"];
+    LostIsUnsent = "take a lost connection for a request that never left", breaks "T2", found by ["I6"];
+    BelieveMore = "deliver an approval of more", breaks "T4", found by ["I6"];
+    ShowLateApproval = "show a late approval", breaks "T5", found by ["I2"];
+    LateStands = "let an approval after the end stand", breaks "T5", found by ["I6"];
+    AnswerForAck = "take a 0210 for a 0430", breaks "T6", found by ["I6", "I10"];
+    SecondUndoesFirst = "undo the first approval for a second one", breaks "T7", found by ["I7"];
+    NoGraceEnd = "keep an approval that was never handed over", breaks "T8", found by ["I11"];
+    LessIsNothing = "decline an approval of less without its reversal", breaks "T9", found by ["I6"];
+    AbandonNothing = "leave what a serial terminal gave up", breaks "T10", found by ["T10"];
+    ReuseReversalStan = "reuse a STAN of reversals", breaks "R0, K4", found by ["I3"];
+    AnyCodeEnds = "take any code for an acknowledgement", breaks "R2, R4", found by ["I6"];
+    EndBeforeHorizon = "end an obligation before the horizon", breaks "R3", found by ["I10", "I6"];
+    EarlyAckEnds = "let the acknowledgement of an early send end it", breaks "R3", found by ["I10", "I6"];
+    KeepDecided = "decide before a late approval came", breaks "R3", found by ["I6"];
+    HoldTheLine = "let a silent reversal hold up the others", breaks "R5", found by ["I11"];
+    MissRepeat = "miss a repeat", breaks "D1, D2", found by ["I9"];
+    ApproveUnwound = "give a repeat of what is unwound its approval", breaks "D3", found by ["I2", "I7"];
+    IgnoreContent = "take other content for a repeat", breaks "D4", found by ["I2", "I8", "I9"];
+    NoFlag = "let an equal sale pass unflagged", breaks "D6", found by ["I9"];
+    PromiseNothing = "answer a reversal without a promise", breaks "D7, D8", found by ["I2"];
+    NoTombstone = "no tombstone", breaks "D11", found by ["D11"];
+    AnyAmount = "reverse whatever the amount", breaks "D12", found by ["I7"];
+    PartIsAll = "reverse all where a part was meant", breaks "D13", found by ["I7"];
+    PartIsNothing = "give nothing back for a partial reversal", breaks "D13", found by ["I2", "I8"];
+    ConfirmCrossing = "confirm across a crossing", breaks "C1", found by ["I12"];
+    AlwaysCompleted = "take every completion for a success", breaks "C2", found by ["I12"];
+    SilentCompletion = "confirm what its terminal never completed", breaks "C2", found by ["I12"];
+    CompleteUnwound = "accept the completion of what is unwound", breaks "C2", found by ["I7"];
+    SilenceIsGold = "confirm what nobody knows to be handed", breaks "C3, K2", found by ["I12"];
+    ForgetInFlight = "forget in-flight on recovery", breaks "K1", found by ["I11"];
+    LoseEvidence = "lose the evidence in a checkpoint", breaks "K2", found by ["K2", "I4"];
+    ForgetPromises = "forget promises on recovery", breaks "K3", found by ["I11"];
+    ReuseStan = "reuse a STAN", breaks "K4", found by ["K4", "I3"];
+    ReuseRrn = "reuse an RRN", breaks "K4", found by ["I3", "M5"];
+    UndoIsUndone = "take an order to undo for a thing done", breaks "section 2", found by ["I6"];
 }
 
 /// Puts a bug in force, or none.

@@ -11,6 +11,7 @@ use crate::ids::{AskId, Lsn, MovementId, Now};
 use crate::input::Case;
 use crate::machine::{Output, Switch};
 use crate::movement::{Evidence, Movement, Reason, Resolution, Rule, StateKind, Verdict};
+use crate::mutant::{Mutant, on};
 use crate::record::Record;
 use crate::state::Exception;
 use crate::table::{decide, takes};
@@ -190,6 +191,12 @@ impl Switch {
                 self.unsend(id, out);
                 self.stop_sending(id);
                 self.record_verdict(now, id, resolution, &who, &why, out);
+                self.settle(id, out);
+            }
+            Decision::Oblige if on(Mutant::UndoIsUndone) => {
+                self.withdraw(id, out);
+                self.stop_sending(id);
+                self.record_verdict(now, id, Resolution::UndoneElsewhere, &who, &why, out);
                 self.settle(id, out);
             }
             Decision::Oblige => {

@@ -372,6 +372,7 @@ impl State {
                     // original may have arrived after it all the same.
                     if answer.moved
                         && !movement.approval_held()
+                        && !on(Mutant::KeepDecided)
                         && let Some(obligation) = &mut movement.obligation
                         && obligation.deciding.is_some()
                     {
@@ -618,6 +619,9 @@ impl State {
             })
         };
         let last = self.last_reversal_stan.get(&issuer).copied().unwrap_or(FIRST_REVERSAL_STAN - 1);
+        if on(Mutant::ReuseReversalStan) {
+            return Stan::new(FIRST_REVERSAL_STAN + last % 7).ok();
+        }
         next_free(last, FIRST_REVERSAL_STAN, LAST_STAN, busy)
     }
 

@@ -353,6 +353,10 @@ impl Switch {
         out: &mut Output,
     ) {
         let Some(movement) = self.movement(id) else { return };
+        let differs = match differs {
+            Differs::Amount if on(Mutant::AnyAmount) => Differs::No,
+            Differs::No | Differs::Amount | Differs::Part | Differs::PartAgain | Differs::Which => differs,
+        };
         let held = match (movement.owes(), &movement.answer) {
             (false, Some(answer)) if answer.moved => Held::Approval,
             (false, None) => Held::Unanswered,
@@ -362,6 +366,7 @@ impl Switch {
         let row = decide(REVERSALS, |row| matches(row, state, held, differs));
         let code = match row.then {
             Decision::Reverse(_) if on(Mutant::PromiseNothing) => ResponseCode::APPROVED,
+            Decision::ReversePart if on(Mutant::PartIsNothing) => ResponseCode::APPROVED,
             Decision::Reverse(rule) => {
                 self.note_decided(rule.name(), id, out);
                 // Nothing more is sent for the original: whoever waits for it is not answered (D7).
@@ -397,6 +402,7 @@ impl Switch {
             }
         };
         let after = self.movement(id).map_or(self.state.lsn, |movement| movement.last_record);
+        let after = if on(Mutant::AnswerBeforePromise) { Lsn(0) } else { after };
         self.answer_reversal(now, arrival, code, Some(id), after, out);
     }
 

@@ -137,6 +137,9 @@ impl Switch {
     /// T1: no usable answer in time. Bytes that the host did not acknowledge are taken back with their connection (R3).
     fn response_timed_out(&mut self, now: Now, id: MovementId, out: &mut Output) {
         let written = self.live.get(&id).and_then(|live| live.request).filter(|request| request.left);
+        if on(Mutant::TimeoutDeclines) {
+            return self.never_sent(now, id, StateKind::AwaitingIssuer, out);
+        }
         self.give_up_request(now, id, Rule::T1, out);
         if let Some(link) = written.map(|request| request.link) {
             out.actions.push(Pending { after: Lsn(0), action: Action::ResetIfUnacknowledged { link } });

@@ -232,6 +232,7 @@ impl Switch {
         self.unacknowledged.entry(issuer).or_default().insert(id);
         let Some(movement) = self.movement(id) else { return false };
         let (rrn, after, card) = (movement.rrn, movement.last_record, movement.card.map(|card| card.sealed));
+        let after = if on(Mutant::LeaveBeforePromise) { Lsn(0) } else { after };
         let mut message = message::reversal(movement, config.link(number), numbers, again);
         if on(Mutant::PartIsAll) {
             message.remove(95);
@@ -268,7 +269,7 @@ impl Switch {
     fn take_from_flight(&mut self, id: MovementId) -> Option<Flight> {
         let in_flight = self.live.get_mut(&id)?.sending.in_flight.take()?;
         let issuer = self.movement(id)?.link.issuer;
-        if let Some(ids) = self.unacknowledged.get_mut(&issuer) {
+        if let Some(ids) = self.unacknowledged.get_mut(&issuer).filter(|_| !on(Mutant::HoldTheLine)) {
             ids.remove(&id);
         }
         Some(in_flight)
@@ -441,6 +442,7 @@ impl Switch {
         let sending = self.live.get(&id).map(|live| live.sending).unwrap_or_default();
         let sent_again = sending.decided_before || sending.deciding_sends > 1;
         let kind = code_kind(code, &link.codes.no_original);
+        let deciding = deciding || on(Mutant::EarlyAckEnds);
         let row = decide(ACKNOWLEDGEMENTS, |row| matches(row, deciding, kind, approval_held, sent_again));
         // An answer to another send leaves the standing one with its timer.
         let standing = sending.in_flight.is_none_or(|flight| flight.stan != stan);
