@@ -167,7 +167,10 @@ mod tests {
         };
         sources(&folder).iter().filter(|path| named(path)).any(|path| {
             let text = std::fs::read_to_string(path).unwrap_or_default();
-            text.split("#[test]\n").skip(1).any(|below| below.trim_start().starts_with(&format!("fn {test}(")))
+            let (above, _) = text.split_once(&format!("fn {test}(")).unwrap_or_default();
+            // The attributes; what comes before an empty line or a body's end is another item's.
+            let attributes = above.lines().rev().take_while(|line| !line.is_empty() && !line.starts_with('}'));
+            attributes.map(str::trim).any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
         })
     }
 
