@@ -2,7 +2,7 @@
 //!
 //! The peer's fields are public and are put together here by the table's lengths, so that neither its specification file nor
 //! its environment variable is needed. It reads both dialects' bitmaps only as bytes, so those of `iso87-ascii` are put into
-//! bytes first. Where the two may differ is the list in [`May`]; all else is a disagreement.
+//! bytes first. Where the two may differ is the list in `May`; all else is a disagreement.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Cursor};
@@ -16,7 +16,7 @@ use iso8583_rs::iso8583::bitmap::BmpField;
 use iso8583_rs::iso8583::field::{Encoding as PeerEncoding, Field, FixedField, VarField};
 
 /// One byte of dialect, then a message. What we accept the peer accepts, with the same fields and values and to the same
-/// byte; what we refuse it refuses, but for the cases of [`May`], and then it has the fields before the wrong one as we have
+/// byte; what we refuse it refuses, but for the cases of `May`, and then it has the fields before the wrong one as we have
 /// them.
 ///
 /// # Panics

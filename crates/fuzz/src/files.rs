@@ -13,7 +13,7 @@ const REGISTRY: &str = "\n=== registry\n";
 /// The registry that goes with an input that has none.
 const USUAL_REGISTRY: &str = include_str!("../../../deploy/terminals.toml");
 
-/// Text of `switchd.toml`, and of the registry behind [`REGISTRY`]. What is refused is refused with at least one problem, each
+/// Text of `switchd.toml`, and of the registry behind `REGISTRY`. What is refused is refused with at least one problem, each
 /// with a line that the files have and nothing that steers a terminal. What is accepted is the same twice, keeps T1 and R3,
 /// takes no approval for a refusal, and makes a core.
 ///

@@ -10,7 +10,7 @@ use crate::bound::holding_at_most;
 /// Bytes of one message of `iso87-ascii`.
 ///
 /// # Panics
-/// When a property of [`check`] does not hold.
+/// When a property of `check` does not hold.
 pub fn message_ascii(data: &[u8]) {
     check(&ISO87_ASCII, data);
 }
@@ -18,7 +18,7 @@ pub fn message_ascii(data: &[u8]) {
 /// Bytes of one message of `iso87-bcd`.
 ///
 /// # Panics
-/// When a property of [`check`] does not hold.
+/// When a property of `check` does not hold.
 pub fn message_bcd(data: &[u8]) {
     check(&ISO87_BCD, data);
 }
