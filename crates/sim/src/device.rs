@@ -319,7 +319,7 @@ impl World {
             if calls != Calls::PerCall {
                 return Some(at);
             }
-            self.hang_up(at, End::Peer);
+            self.peer_hangs_up(at);
         }
         if !self.machine.runs() {
             return None;
@@ -432,7 +432,7 @@ impl World {
             // It has given up the first: what is still on its way to it must not answer the second.
             let conn = self.devices[device].conn.take_if(|_| profile == Profile::ResendsLate);
             if let Some(at) = conn {
-                self.hang_up(at, End::Peer);
+                self.peer_hangs_up(at);
             }
             return self.says(device, message);
         }

@@ -95,7 +95,7 @@ impl World {
             Effect::Alone(answer) => {
                 self.host_answers(at, 0, answer);
                 for other in self.siblings(at) {
-                    self.hang_up(other, End::Peer);
+                    self.peer_hangs_up(other);
                 }
             }
             Effect::Elsewhere(answer) => {
@@ -106,7 +106,7 @@ impl World {
             Effect::Garbage => self.out.coverage.rule("T4"),
             // Half a frame keeps all that comes after it from being read, until the connection ends.
             Effect::HalfAndSilence(_) | Effect::ImpossibleLength => self.conns[at].garbled = true,
-            Effect::Half(_) | Effect::Cut => self.hang_up(at, End::Peer),
+            Effect::Half(_) | Effect::Cut => self.peer_hangs_up(at),
             Effect::Down { for_ms } => {
                 let Peer::Host { host, .. } = self.conns[at].peer else { return };
                 self.host_goes_down(host);
@@ -174,7 +174,7 @@ impl World {
         self.tell(|| format!("--- issuer {} is down", host + 1));
         for at in 0..self.conns.len() {
             if matches!(self.conns[at].peer, Peer::Host { host: of, .. } if of == host) && self.conns[at].peer_up {
-                self.hang_up(at, End::Peer);
+                self.peer_hangs_up(at);
             }
         }
     }

@@ -13,7 +13,7 @@ use switch::{Action, Admission, Config, Input, LinkNo, Note, Now, Report};
 
 use crate::plan::{Plan, Trouble};
 use crate::queue::{MS, Micros, SECOND};
-use crate::wire::{End, Peer, conn_id, link_id};
+use crate::wire::{End, ORPHAN_TIMEOUT, Peer, conn_id, link_id};
 use crate::world::{Event, World};
 
 /// Small, so that a run seals many segments.
@@ -287,8 +287,9 @@ impl World {
             Action::ResetIfUnacknowledged { link } => {
                 let at = link.index as usize;
                 let conn = &self.conns[at];
-                if link.generation == life && conn.switch_up && (conn.on_the_way > 0 || !conn.pending.is_empty()) {
-                    self.cut(at, false);
+                if link.generation == life && conn.switch_up && (conn.unacknowledged > 0 || !conn.pending.is_empty()) {
+                    self.out.coverage.event("reset at T1");
+                    self.reset(at);
                 }
             }
             Action::CloseLink { link, .. } => {
@@ -434,7 +435,8 @@ impl World {
                 continue;
             }
             conn.pending.clear();
-            let order = conn.to_peer_at.max(self.now);
+            self.leaves_to_the_kernel(at);
+            let order = self.conns[at].to_peer_at.min(self.now + ORPHAN_TIMEOUT).max(self.now);
             // The kernel of a killed process closes; a machine without power says nothing.
             let latency = if power { self.dice.below(30 * SECOND) } else { MS + self.dice.below(20 * MS) };
             self.events.put(order + latency, Event::Ended { conn: at, at: End::Peer });

@@ -52,6 +52,8 @@ faults! {
     LinkCut = "link-cut",
     /// A link's connection is dead and its two sides see it at different times.
     LinkHalfOpen = "link-half-open",
+    /// The network takes nothing to an issuer for up to a minute: what was sent arrives late, or never.
+    LinkHole = "link-hole",
     /// The kernel takes nothing for a link for a while.
     LinkStall = "link-stall",
     /// Seconds instead of milliseconds on a link.

@@ -2,14 +2,14 @@
 //! side at a time of its own.
 //!
 //! Carries whole messages, no bytes: framing and TLS are tested with real sockets. Invariant: a message arrives on its
-//! connection after those that were sent before it, or not at all.
+//! connection after those that were sent before it, or not at all; what did not arrive is never acknowledged.
 
 use std::collections::VecDeque;
 
 use iso8583::Fields;
 use switch::{ActionId, ConnId, LinkId, LinkNo};
 
-use crate::queue::Micros;
+use crate::queue::{MS, Micros, SECOND};
 
 /// One of the two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,31 @@ pub(crate) enum Peer {
     Host { host: usize, link: LinkNo },
 }
 
+/// A time in which the network takes nothing to the peer. The kernel sends again at growing distances, so what the hole
+/// held arrives some time after it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hole {
+    pub(crate) until: Micros,
+    /// When the first of the bytes that it holds was sent.
+    pub(crate) since: Option<Micros>,
+}
+
+/// TCP_USER_TIMEOUT: so long after they were sent, bytes that nobody acknowledged end their connection.
+pub(crate) const USER_TIMEOUT: Micros = 29 * SECOND;
+/// The kernel sends again so long after the first time, in milliseconds.
+const SENDS_AGAIN: [Micros; 7] = [200, 600, 1_400, 3_000, 6_200, 12_600, 25_400];
+/// What a process leaves in a hole when it ends, its kernel tries no longer than this: with the slowest host it stays below
+/// the horizon, which counts from the restart (R3).
+pub(crate) const ORPHAN_TIMEOUT: Micros = 13 * SECOND;
+
+impl Hole {
+    /// When bytes that are sent now pass, if their connection lives so long.
+    pub(crate) fn passes(&mut self, now: Micros) -> Option<Micros> {
+        let since = *self.since.get_or_insert(now);
+        SENDS_AGAIN.iter().map(|after| since + after * MS).find(|at| *at >= self.until)
+    }
+}
+
 /// One connection, from its opening to its end.
 pub(crate) struct Conn {
     pub(crate) peer: Peer,
@@ -37,7 +62,7 @@ pub(crate) struct Conn {
     /// Each side's own view.
     pub(crate) switch_up: bool,
     pub(crate) peer_up: bool,
-    /// Nothing passes any more, whoever knows it.
+    /// Nothing that is sent from now on passes, and no acknowledgement, whoever knows it.
     pub(crate) dead: bool,
     /// The peer has begun a frame that it never ends: nothing that it sends later can be read.
     pub(crate) garbled: bool,
@@ -45,8 +70,13 @@ pub(crate) struct Conn {
     pub(crate) stalled: bool,
     /// Writes that the kernel has not taken.
     pub(crate) pending: VecDeque<(ActionId, Box<Fields>)>,
-    /// Messages to the peer that have not arrived.
-    pub(crate) on_the_way: u32,
+    /// Messages to the peer that its kernel has not acknowledged, as the switch's kernel sees it.
+    pub(crate) unacknowledged: u32,
+    /// The network takes nothing to the peer for a while.
+    pub(crate) hole: Option<Hole>,
+    /// What would arrive later than this is lost, in each direction.
+    pub(crate) to_switch_until: Micros,
+    pub(crate) to_peer_until: Micros,
     /// Nothing arrives earlier, in each direction.
     pub(crate) to_switch_at: Micros,
     pub(crate) to_peer_at: Micros,
@@ -63,7 +93,10 @@ impl Conn {
             garbled: false,
             stalled: false,
             pending: VecDeque::new(),
-            on_the_way: 0,
+            unacknowledged: 0,
+            hole: None,
+            to_switch_until: Micros::MAX,
+            to_peer_until: Micros::MAX,
             to_switch_at: now,
             to_peer_at: now,
         }

@@ -21,7 +21,7 @@ use crate::host::Host;
 use crate::machine::Machine;
 use crate::plan::{Plan, Profile, Trouble};
 use crate::queue::{MS, Micros, Queue, SECOND};
-use crate::wire::{Conn, End, Peer, conn_id, link_id};
+use crate::wire::{Conn, End, Hole, ORPHAN_TIMEOUT, Peer, USER_TIMEOUT, conn_id, link_id};
 
 /// Wall clock of the beginning: 2026-11-22 07:08:09 UTC.
 pub(crate) const START_WALL_MS: u64 = 1_795_331_289_000;
@@ -367,26 +367,54 @@ impl World {
         let may_double = link || !matches!(message.mti().as_bytes(), b"0100" | b"0101" | b"0200" | b"0201");
         let doubled = may_double && self.strikes(if link { Trouble::LinkDouble } else { Trouble::TerminalDouble }, 0.01);
         let lost = from == End::Peer && !link && self.strikes(Trouble::LostOriginal, 0.01);
+        if from == End::Switch {
+            self.conns[at].unacknowledged += 1 + u32::from(doubled);
+        }
+        if self.conns[at].dead {
+            return;
+        }
+        let earliest = match from {
+            End::Switch => self.passes(at).max(self.now + latency),
+            End::Peer => self.now + latency,
+        };
         let conn = &mut self.conns[at];
         let (to, order) = match from {
             End::Switch => (End::Peer, &mut conn.to_peer_at),
             End::Peer => (End::Switch, &mut conn.to_switch_at),
         };
-        *order = (*order).max(self.now + latency) + 1;
+        *order = (*order).max(earliest) + 1;
         let arrives = *order;
-        if from == End::Switch {
-            conn.on_the_way += 1;
-        }
         if doubled {
             let later = arrives + self.below(3 * SECOND);
-            if from == End::Switch {
-                self.conns[at].on_the_way += 1;
-            }
             self.events.put(later, Event::Arrive { conn: at, at: to, message: message.clone() });
         }
         if !lost {
             self.events.put(arrives, Event::Arrive { conn: at, at: to, message });
         }
+    }
+
+    /// When the network takes what the switch sends now. What a hole holds too long ends its connection, and half of what it
+    /// lets go is the last that passes.
+    fn passes(&mut self, at: usize) -> Micros {
+        let now = self.now;
+        let Some(hole) = &mut self.conns[at].hole else { return now };
+        let first = hole.since.is_none();
+        if first && hole.until <= now {
+            self.conns[at].hole = None;
+            return now;
+        }
+        let passes = hole.passes(now).filter(|passes| *passes < hole.since.unwrap_or(now) + USER_TIMEOUT);
+        let ends = match passes {
+            Some(passes) => self.dice.chance(0.5).then_some(passes + 100 * MS),
+            None => Some(now + USER_TIMEOUT),
+        };
+        if let Some(ends) = ends.filter(|_| first) {
+            self.events.put(ends, Event::Cut { conn: at, half_open: false });
+        }
+        if passes.is_some_and(|passes| passes <= now) {
+            self.conns[at].hole = None;
+        }
+        passes.unwrap_or(Micros::MAX / 2)
     }
 
     /// Draws whether the connection that was just used is cut soon, or its kernel takes no more.
@@ -405,6 +433,10 @@ impl World {
             let soon = self.now + self.dice.below(120 * MS);
             self.events.put(soon, Event::Cut { conn: at, half_open: true });
         }
+        if self.conns[at].is_link() && self.conns[at].hole.is_none() && self.strikes(Trouble::LinkHole, 0.004) {
+            let until = self.now + self.dice.below(60 * SECOND);
+            self.conns[at].hole = Some(Hole { until, since: None });
+        }
         if !self.conns[at].stalled && self.strikes(stall, rate) {
             self.conns[at].stalled = true;
             let later = self.now + self.dice.below(30 * SECOND);
@@ -412,16 +444,13 @@ impl World {
         }
     }
 
-    /// One end closes on purpose; what it has sent still arrives.
-    pub(crate) fn hang_up(&mut self, at: usize, by: End) {
+    /// The peer closes on purpose; what it has sent still arrives.
+    pub(crate) fn peer_hangs_up(&mut self, at: usize) {
         let latency = MS + self.below(20 * MS);
         let conn = &mut self.conns[at];
-        let (up, other, order) = match by {
-            End::Switch => (&mut conn.switch_up, End::Peer, conn.to_peer_at),
-            End::Peer => (&mut conn.peer_up, End::Switch, conn.to_switch_at),
-        };
-        if std::mem::replace(up, false) {
-            self.events.put(order.max(self.now) + latency, Event::Ended { conn: at, at: other });
+        if std::mem::replace(&mut conn.peer_up, false) {
+            let after = conn.to_switch_at.max(self.now) + latency;
+            self.events.put(after, Event::Ended { conn: at, at: End::Switch });
         }
     }
 
@@ -432,6 +461,9 @@ impl World {
         }
         self.mark(1, at, None);
         self.tell(|| format!("connection {at} is {}", if half_open { "half open" } else { "cut" }));
+        // What is already on its way may still arrive, but nobody hears that it did.
+        let (to_switch, to_peer) = (self.in_flight_until(), self.in_flight_until());
+        (self.conns[at].to_switch_until, self.conns[at].to_peer_until) = (to_switch, to_peer);
         let (mut switch, mut peer) = (MS + self.below(30 * MS), MS + self.below(30 * MS));
         if half_open {
             // TCP_USER_TIMEOUT is shorter than the horizon (R3).
@@ -440,6 +472,34 @@ impl World {
         }
         self.events.put(self.now + switch, Event::Ended { conn: at, at: End::Switch });
         self.events.put(self.now + peer, Event::Ended { conn: at, at: End::Peer });
+    }
+
+    fn in_flight_until(&mut self) -> Micros {
+        if self.dice.chance(0.5) { self.now } else { self.now + self.dice.below(30 * MS) }
+    }
+
+    /// The switch resets a connection: its own end is over, what its kernel held is gone, and the peer hears of it if the
+    /// network still lets anything pass. What is on its way may arrive.
+    pub(crate) fn reset(&mut self, at: usize) {
+        self.tell(|| format!("connection {at} is reset"));
+        let until = self.in_flight_until();
+        let conn = &mut self.conns[at];
+        conn.to_peer_until = conn.to_peer_until.min(until);
+        let hears = !std::mem::replace(&mut conn.dead, true);
+        self.switch_sees_end(at);
+        if hears {
+            let after = if self.conns[at].hole.is_some() { 20 * SECOND } else { 30 * MS };
+            let hears = self.now + self.dice.below(after);
+            self.events.put(hears, Event::Ended { conn: at, at: End::Peer });
+        }
+    }
+
+    /// The process lets go of a connection: its kernel goes on for a while with what it has taken.
+    pub(crate) fn leaves_to_the_kernel(&mut self, at: usize) {
+        let conn = &mut self.conns[at];
+        if let Some(since) = conn.hole.and_then(|hole| hole.since) {
+            conn.to_peer_until = conn.to_peer_until.min(since + ORPHAN_TIMEOUT);
+        }
     }
 
     fn ended(&mut self, at: usize, end: End) {
@@ -479,7 +539,8 @@ impl World {
     /// The switch closes a connection on purpose.
     pub(crate) fn switch_hangs_up(&mut self, at: usize) {
         if self.conns[at].switch_up {
-            let order = self.conns[at].to_peer_at.max(self.now);
+            self.leaves_to_the_kernel(at);
+            let order = self.conns[at].to_peer_at.min(self.now + ORPHAN_TIMEOUT).max(self.now);
             let latency = MS + self.below(20 * MS);
             self.switch_sees_end(at);
             self.events.put(order + latency, Event::Ended { conn: at, at: End::Peer });
@@ -513,15 +574,15 @@ impl World {
 
     fn arrive(&mut self, at: usize, end: End, message: Box<Fields>) {
         let conn = &mut self.conns[at];
-        if end == End::Peer {
-            conn.on_the_way -= 1;
-        }
-        let up = match end {
-            End::Switch => conn.switch_up,
-            End::Peer => conn.peer_up,
+        let (up, until) = match end {
+            End::Switch => (conn.switch_up, conn.to_switch_until),
+            End::Peer => (conn.peer_up, conn.to_peer_until),
         };
-        if conn.dead || !up {
+        if !up || self.now > until {
             return;
+        }
+        if end == End::Peer && !conn.dead {
+            conn.unacknowledged -= 1;
         }
         let (peer, life) = (conn.peer, conn.life);
         self.mark(2, at, Some(&message));
