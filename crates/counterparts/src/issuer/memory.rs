@@ -159,9 +159,14 @@ impl Memory {
 
     /// The newest request with this reference's RRN, whatever its STAN; its terminal must agree.
     pub(super) fn find_by_rrn(&self, reference: &Reference) -> Option<&Decision> {
-        let decision = &self.decisions[*self.newest_by_rrn.get(&reference.rrn?)?];
+        let decision = self.of_rrn(reference.rrn?)?;
         let only_place = Reference { class: None, de7: None, ..reference.clone() };
         decision.reference.agrees(&only_place).then_some(decision)
+    }
+
+    /// The newest request with this RRN.
+    pub(super) fn of_rrn(&self, rrn: Rrn) -> Option<&Decision> {
+        self.newest_by_rrn.get(&rrn).map(|id| &self.decisions[*id])
     }
 
     pub(super) fn remember_early(&mut self, original: Reference) {

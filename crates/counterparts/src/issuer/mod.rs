@@ -17,7 +17,7 @@ pub use settings::{AccountSettings, PinBlock, Settings, Status};
 
 use std::collections::HashMap;
 
-use iso8583::{Amount, Currency, Fields, ResponseCode};
+use iso8583::{Amount, Currency, Fields, ResponseCode, Rrn};
 use serde::{Deserialize, Serialize};
 
 use crate::card::Card;
@@ -177,6 +177,13 @@ impl Issuer {
     #[must_use]
     pub fn movements(&self) -> Vec<MovementLine> {
         self.ledger.movements()
+    }
+
+    /// A person at the issuer gives back the second debit (or hold) of the request with this RRN, which nobody asked for.
+    /// False if none stands.
+    pub fn give_back_second(&mut self, now_ms: u64, rrn: Rrn) -> bool {
+        let second = self.memory.of_rrn(rrn).and_then(|decision| decision.second);
+        second.is_some_and(|(_, movement)| self.ledger.give_back(now_ms, movement, 0))
     }
 
     /// A message from a link at `now_ms` (milliseconds since 1970, UTC).

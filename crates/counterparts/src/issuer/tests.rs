@@ -454,6 +454,19 @@ fn a_second_debit_is_undone_by_its_own_approval_where_one_can_be_named_and_else_
     assert_eq!(issuer.movements().len(), 2);
 }
 
+#[test]
+fn a_person_gives_a_second_debit_back_once() {
+    let rrn = "532604000001".parse().unwrap();
+    let (mut issuer, _) = approved_twice(false);
+    assert!(issuer.give_back_second(NOW, rrn));
+    assert!(!issuer.give_back_second(NOW, rrn), "nothing of it stands");
+    check(&mut issuer, &request("0201", 1), "00", &[1250, 0]);
+    assert!(issuer.report(0).ledger.consistent);
+    let mut issuer = self::issuer();
+    send(&mut issuer, &request("0200", 1));
+    assert!(!issuer.give_back_second(NOW, rrn), "it was approved once");
+}
+
 /// A sale with one wrong thing in its answer, the ledger as if nothing were wrong.
 #[track_caller]
 fn check_wrong(what: Wrong, de: u8, expected: &str) {

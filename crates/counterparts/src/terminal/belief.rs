@@ -84,6 +84,12 @@ pub struct ReversalLine {
     pub stan: String,
     /// DE7 of the reversal.
     pub de7: String,
+    /// DE12 of the reversal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub de12: Option<String>,
+    /// DE13 of the reversal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub de13: Option<String>,
     /// What remains of the amount after it, in minor units; 0 for a full reversal.
     pub remains: u64,
     /// How often it was sent.

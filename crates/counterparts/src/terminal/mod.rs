@@ -35,6 +35,8 @@ pub struct Settings {
     pub reverses_first: bool,
     /// How a reversal names its original.
     pub reversal_names: ReversalNames,
+    /// Which DE12 and DE13 a reversal carries.
+    pub reversal_times: ReversalTimes,
     /// Codes of DE39 (0410) by which a reversal is done.
     pub reversal_done_codes: Vec<String>,
 }
@@ -49,6 +51,7 @@ impl Settings {
             utc_offset_minutes: 0,
             reverses_first: true,
             reversal_names: ReversalNames::OwnStan,
+            reversal_times: ReversalTimes::Original,
             reversal_done_codes: ["00", "25", "12"].map(str::to_owned).to_vec(),
         }
     }
@@ -61,6 +64,17 @@ pub enum ReversalNames {
     OwnStan,
     /// By the original's STAN in DE11, without DE90.
     OriginalStan,
+}
+
+/// Which local time (DE12, DE13) a reversal carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReversalTimes {
+    /// Its original's.
+    Original,
+    /// Its own, the same over its repeats.
+    Own,
+    /// None.
+    Absent,
 }
 
 /// A card at the terminal. `Debug` shows it masked.
@@ -433,14 +447,20 @@ impl Terminal {
         };
         let line = &mut self.beliefs[at];
         let de7 = Calendar::at(now_ms, 0).de7();
-        line.reversal = Some(ReversalLine { stan, de7, remains, sends: 0, open: true });
+        let local = Calendar::at(now_ms, self.settings.utc_offset_minutes);
+        let (de12, de13) = match self.settings.reversal_times {
+            ReversalTimes::Original => (Some(line.de12.clone()), Some(line.de13.clone())),
+            ReversalTimes::Own => (Some(local.de12()), Some(local.de13())),
+            ReversalTimes::Absent => (None, None),
+        };
+        line.reversal = Some(ReversalLine { stan, de7, de12, de13, remains, sends: 0, open: true });
         line.belief = Belief::Unknown;
         line.stands = 0;
         self.owed = Some(at);
         self.changed(now_ms, at);
     }
 
-    /// A reversal carries its own DE7 and its original's DE12 and DE13; no track, PIN or chip.
+    /// A reversal carries its own DE7; no track, PIN or chip.
     fn reversal_message(&self, mti: Mti, stan: Stan, at: usize, card: Option<&Card>) -> Fields {
         let line = &self.beliefs[at];
         let mut message = Fields::new(mti);
@@ -453,8 +473,6 @@ impl Terminal {
         put(3, &line.processing);
         put(4, &format!("{:012}", line.amount));
         put(11, &stan.to_string());
-        put(12, &line.de12);
-        put(13, &line.de13);
         put(25, "00");
         put(49, &line.currency);
         if let Some(rrn) = &line.rrn {
@@ -465,6 +483,11 @@ impl Terminal {
         }
         if let Some(reversal) = &line.reversal {
             put(7, &reversal.de7);
+            for (de, value) in [(12, &reversal.de12), (13, &reversal.de13)] {
+                if let Some(value) = value {
+                    put(de, value);
+                }
+            }
             if reversal.remains > 0 {
                 put(95, &format!("{:012}{:030}", reversal.remains, 0));
             }

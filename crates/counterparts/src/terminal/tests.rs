@@ -253,6 +253,24 @@ fn a_reversal_may_name_its_original_by_the_stan_alone() {
 }
 
 #[test]
+fn a_reversal_carries_its_originals_local_time_or_its_own_or_none() {
+    let later = NOW + 3_600_000;
+    let cases = [(ReversalTimes::Original, Some(NOW)), (ReversalTimes::Own, Some(later)), (ReversalTimes::Absent, None)];
+    for (reversal_times, expected) in cases {
+        let mut terminal = Terminal::new(Settings { reversal_times, ..settings() });
+        sell(&mut terminal);
+        terminal.give_up(NOW);
+        let first = terminal.reversal(later, None).unwrap().unwrap();
+        let expected = expected.map(|at| Calendar::at(at, settings().utc_offset_minutes));
+        assert_eq!(first.text(12).map(str::to_owned), expected.as_ref().map(Calendar::de12), "{reversal_times:?}");
+        assert_eq!(first.text(13).map(str::to_owned), expected.as_ref().map(Calendar::de13), "{reversal_times:?}");
+        terminal.give_up(later);
+        let again = terminal.reversal(later + 60_000, None).unwrap().unwrap();
+        assert_eq!((again.get(12), again.get(13)), (first.get(12), first.get(13)), "{reversal_times:?}");
+    }
+}
+
+#[test]
 fn a_repeat_has_the_same_content() {
     let mut terminal = terminal();
     assert_eq!(terminal.repeat().unwrap_err(), Refused::NoSuchRequest);
