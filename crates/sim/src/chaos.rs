@@ -2,9 +2,7 @@
 //!
 //! Invariant: after [`World::calm_chaos`] nothing here changes the world any more.
 
-use iso8583::Rrn;
-use switch::{AskId, Case, Input, Movement, Resolution, Rule, StateKind};
-
+use crate::machine::Death;
 use crate::plan::Trouble;
 use crate::queue::{Micros, SECOND};
 use crate::world::{Event, World};
@@ -15,6 +13,7 @@ pub(crate) enum Chaos {
     Kill,
     PowerLoss,
     SyncFails,
+    WriteFails,
     DiskFills,
     DiskHasRoom,
     WallJumps,
@@ -28,10 +27,11 @@ pub(crate) enum Chaos {
 }
 
 /// What comes, by which trouble, and the mean time between two, in seconds.
-const COMES: [(Chaos, Trouble, u64); 9] = [
+const COMES: [(Chaos, Trouble, u64); 10] = [
     (Chaos::Kill, Trouble::Kill, 90),
     (Chaos::PowerLoss, Trouble::PowerLoss, 120),
     (Chaos::SyncFails, Trouble::SyncFails, 150),
+    (Chaos::WriteFails, Trouble::WriteFails, 150),
     (Chaos::DiskFills, Trouble::DiskFull, 200),
     (Chaos::WallJumps, Trouble::WallJump, 120),
     (Chaos::Suspends, Trouble::Suspend, 100),
@@ -59,26 +59,29 @@ impl World {
                 if !self.troubled {
                     return;
                 }
-                self.struck(*trouble);
                 let next: Micros = self.now + SECOND + self.below(2 * mean_s * SECOND);
                 self.events.put(next, Event::Chaos(chaos));
+                if !self.strikes_something(chaos) {
+                    return;
+                }
+                self.count(chaos, *trouble);
             }
         }
         match chaos {
-            Chaos::Kill | Chaos::PowerLoss => {
-                let power = chaos == Chaos::PowerLoss;
-                if self.dice.chance(0.5) { self.die(power) } else { self.machine.doomed = Some(power) }
-            }
+            Chaos::Kill => self.strikes_down(Death::Killed),
+            Chaos::PowerLoss => self.strikes_down(Death::PowerLost),
             Chaos::SyncFails => {
                 let (nth, kept) = (1 + self.below(20), self.dice.chance(0.5));
                 self.machine.storage.fail_sync(nth, kept);
+                self.machine.failing = Some(Trouble::SyncFails);
             }
-            Chaos::DiskFills => {
-                self.machine.disk_full = true;
-                self.machine.storage.set_space_left(Some(0));
-                let later = self.now + 5 * SECOND + self.below(60 * SECOND);
-                self.events.put(later, Event::Chaos(Chaos::DiskHasRoom));
+            Chaos::WriteFails => {
+                let (nth, written) = (1 + self.below(20), self.below(3000) as usize);
+                let written = if self.dice.chance(0.3) { 0 } else { written };
+                self.machine.storage.fail_write(nth, written);
+                self.machine.failing = Some(Trouble::WriteFails);
             }
+            Chaos::DiskFills => self.disk_fills(),
             Chaos::DiskHasRoom => {
                 self.machine.disk_full = false;
                 self.machine.storage.set_space_left(None);
@@ -97,20 +100,62 @@ impl World {
             Chaos::Stop => self.stop_cleanly(),
             Chaos::HostDown => {
                 let host = self.below(self.hosts.len() as u64) as usize;
-                self.host_goes_down(host);
-                let later = self.now + SECOND + self.below(120 * SECOND);
-                self.events.put(later, Event::Chaos(Chaos::HostUp(host)));
+                let for_how_long = SECOND + self.below(120 * SECOND);
+                self.host_goes_down(host, for_how_long);
             }
             Chaos::HostUp(host) => self.hosts[host].up = true,
             Chaos::Decides => self.operator_decides(),
         }
     }
 
+    /// Whether what comes now does anything: a process that is down is not killed, and a disk that fails already fails once.
+    fn strikes_something(&self, chaos: Chaos) -> bool {
+        match chaos {
+            Chaos::Kill | Chaos::PowerLoss | Chaos::Suspends | Chaos::Stop | Chaos::Decides => self.machine.runs(),
+            Chaos::SyncFails | Chaos::WriteFails => self.machine.runs() && self.machine.failing.is_none(),
+            Chaos::DiskFills => !self.machine.disk_full,
+            Chaos::HostDown | Chaos::WallJumps => true,
+            Chaos::DiskHasRoom | Chaos::HostUp(_) => true,
+        }
+    }
+
+    /// What is a fault, and when: a sync or a write that fails is counted when somebody meets it.
+    fn count(&mut self, chaos: Chaos, trouble: Trouble) {
+        match chaos {
+            Chaos::SyncFails | Chaos::WriteFails => {}
+            Chaos::Stop | Chaos::Decides => self.out.coverage.trouble(trouble),
+            Chaos::Kill
+            | Chaos::PowerLoss
+            | Chaos::Suspends
+            | Chaos::DiskFills
+            | Chaos::DiskHasRoom
+            | Chaos::WallJumps
+            | Chaos::HostDown
+            | Chaos::HostUp(_) => self.struck(trouble),
+        }
+    }
+
+    /// At once, or in the middle of the next commit.
+    fn strikes_down(&mut self, how: Death) {
+        if self.dice.chance(0.5) { self.die(how) } else { self.machine.doomed = Some(how) }
+    }
+
+    fn disk_fills(&mut self) {
+        self.machine.disk_full = true;
+        self.machine.storage.set_space_left(Some(0));
+        let later = self.now + 5 * SECOND + self.below(60 * SECOND);
+        self.events.put(later, Event::Chaos(Chaos::DiskHasRoom));
+    }
+
     /// Faults stop: disks, clocks and hosts are as they should be.
     pub(crate) fn calm_chaos(&mut self) {
         self.machine.disk_full = false;
         self.machine.doomed = None;
+        self.machine.failing = None;
         self.machine.storage.set_space_left(None);
+        self.machine.storage.power_off_after(u64::MAX);
+        self.machine.storage.fail_sync(u64::MAX, true);
+        self.machine.storage.fail_write(u64::MAX, 0);
         self.machine.wall_error_ms = 0;
         self.machine.awake_at = self.machine.awake_at.min(self.now);
         for host in &mut self.hosts {
@@ -120,44 +165,5 @@ impl World {
         if !self.machine.runs() {
             self.events.put(self.now, Event::Start);
         }
-    }
-
-    /// A person looks at the list, asks the issuer, and decides what fits.
-    pub(crate) fn operator_decides(&mut self) {
-        // He sees what the switch shows: not while it is suspended, with messages before its door.
-        let Some(partition) = self.machine.partition.as_ref().filter(|_| self.machine.awake_at <= self.now) else { return };
-        let mut doubtful: Vec<(Rrn, u64)> = Vec::new();
-        let parked = |movement: &Movement| matches!(movement.operator_rule, Some(Rule::R2 | Rule::R4));
-        // What is still being reversed decides itself.
-        let decidable =
-            |movement: &&Movement| movement.state == StateKind::NeedsOperator && (!movement.owes() || parked(movement));
-        for movement in partition.view().doubt().filter(decidable) {
-            doubtful.push((movement.rrn, movement.amount().minor()));
-        }
-        let view = partition.view();
-        let settled = |rrn: &Rrn| view.movement_by_rrn(rrn).is_none_or(|movement| !movement.in_doubt());
-        let named = view.exceptions().filter_map(|(_, exception)| exception.rrn);
-        let exceptions: Vec<Rrn> = named.filter(settled).collect();
-        for (rrn, amount) in doubtful {
-            let stands = self.stands_at_issuers(&rrn);
-            let believed = self.believed_by_terminal(&rrn);
-            let resolution = match (stands, believed) {
-                (0, _) => Resolution::UndoneElsewhere,
-                (_, Some(false)) => Resolution::Undo,
-                (minor, _) if minor < amount => Resolution::AdjustedElsewhere { minor },
-                (_, _) => Resolution::Stands,
-            };
-            self.out.coverage.event("operator's decision");
-            self.tell(|| format!("operator: {rrn} {}", resolution.name()));
-            self.resolve(rrn, resolution);
-        }
-        for rrn in exceptions {
-            self.resolve(rrn, Resolution::Stands);
-        }
-    }
-
-    fn resolve(&mut self, rrn: Rrn, resolution: Resolution) {
-        let (who, why) = ("operator".to_owned(), "asked the issuer".to_owned());
-        self.input(Input::Resolve { ask: AskId(1), case: Case::Movement(rrn), resolution, who, why });
     }
 }

@@ -53,7 +53,7 @@ enum Doing {
     Completes,
 }
 
-/// A concentrator's connection.
+/// One of the two lines of the concentrator.
 #[derive(Default)]
 pub(crate) struct Hub {
     conn: Option<usize>,
@@ -88,6 +88,8 @@ impl Device {
         let id = terminal_id(number, site.merchant);
         let mut settings = Settings::new(id, Currency::new(*b"156"));
         settings.reverses_first = site.profile.reverses_first();
+        settings.reversal_names = site.reversal_names;
+        settings.reversal_times = site.reversal_times;
         let mut dice = Seeded::new(plan.seed ^ 0x6465_7600 ^ number as u64);
         let left = 1 + dice.below(u64::from(plan.purchases)) as u32;
         Device {
@@ -138,6 +140,11 @@ impl Device {
     }
 }
 
+/// The concentrator's line that a lane goes by.
+fn line_of(device: usize) -> usize {
+    device % 2
+}
+
 fn terminal_id(number: usize, merchant: u32) -> TerminalId {
     let text = format!("T{number:07}M{merchant:014}");
     TerminalId::try_from(text.as_bytes()).unwrap_or_else(|_| panic!("{text} is 23 characters"))
@@ -157,6 +164,11 @@ impl World {
         self.devices[device].generation += 1;
         let event = crate::world::Event::Device(device, self.devices[device].generation);
         self.events.put(self.now + after, event);
+    }
+
+    /// What the terminal takes for the time.
+    fn terminal_ms(&self, device: usize) -> u64 {
+        self.wall_ms().saturating_add_signed(self.devices[device].site.clock_error_s * 1000)
     }
 
     fn draw(&mut self, device: usize, end: u64) -> u64 {
@@ -189,23 +201,15 @@ impl World {
             return self.reverses(device);
         }
         if let Some(remains) = self.devices[device].cancels.take() {
-            let wall_ms = self.wall_ms();
+            let wall_ms = self.terminal_ms(device);
             if self.devices[device].terminal.reverse(wall_ms, None, remains).is_ok() {
                 return self.reverses(device);
             }
         }
-        if self.strikes(Trouble::KeyReuse, 0.02) {
-            self.reuses_key(device);
-        }
-        if self.strikes(Trouble::WrongReversal, 0.02) {
-            self.reverses_wrongly(device);
-        }
-        if self.strikes(Trouble::StanReset, 0.01) {
-            self.resets_counter(device);
-        }
-        if self.troubled && self.strikes(Trouble::Vanish, 0.002) {
-            self.tell(|| format!("terminal {device} never comes back"));
-            self.devices[device].gone = true;
+        self.reuses_key(device);
+        self.reverses_wrongly(device);
+        self.resets_counter(device);
+        if self.vanishes(device) {
             return;
         }
         let Some(intent) = self.next_intent(device) else { return };
@@ -244,9 +248,18 @@ impl World {
         Some(self.intents.len() - 1)
     }
 
+    fn vanishes(&mut self, device: usize) -> bool {
+        let vanishes = self.strikes(Trouble::Vanish, 0.002);
+        if vanishes {
+            self.tell(|| format!("terminal {device} never comes back"));
+            self.devices[device].gone = true;
+        }
+        vanishes
+    }
+
     /// Something that customers do, and no fault.
     fn strikes_quietly(&mut self, trouble: Trouble, rate: f64) -> bool {
-        let strikes = self.plan.has(trouble) && self.dice.chance(rate);
+        let strikes = self.troubled && self.plan.has(trouble) && self.dice.chance(rate);
         if strikes {
             self.out.coverage.trouble(trouble);
         }
@@ -255,7 +268,7 @@ impl World {
 
     fn asks(&mut self, device: usize, intent: usize) {
         let Intent { kind, card: number, amount, .. } = self.intents[intent];
-        let wall_ms = self.wall_ms();
+        let wall_ms = self.terminal_ms(device);
         let presented = Presented::new(card(number));
         let terminal = &mut self.devices[device].terminal;
         let Ok(message) = terminal.ask(wall_ms, kind, &presented, amount) else {
@@ -269,7 +282,7 @@ impl World {
     }
 
     fn reverses(&mut self, device: usize) {
-        let wall_ms = self.wall_ms();
+        let wall_ms = self.terminal_ms(device);
         let with_card = self.draw(device, 2) == 0;
         let intent = self.devices[device].intent;
         let number = intent.filter(|_| with_card).map(|intent| card(self.intents[intent].card));
@@ -298,23 +311,40 @@ impl World {
         self.devices[device].last = Some(message.clone());
         let patience = 18 * SECOND + self.draw(device, 20 * SECOND);
         self.wake_device(device, patience);
-        self.sends(device, message);
-        if self.troubled && self.strikes(Trouble::Vanish, 0.002) {
-            self.tell(|| format!("terminal {device} never comes back"));
-            self.devices[device].gone = true;
+        if self.devices[device].site.calls == Calls::Lane {
+            self.sends_by_lane(device, message);
+        } else {
+            self.sends(device, message);
         }
+        self.vanishes(device);
     }
 
     fn sends(&mut self, device: usize, message: Fields) {
-        let Some(at) = self.connection_of(device) else { return };
+        let Some(at) = self.connection_of(device, line_of(device)) else { return };
         self.send(at, End::Peer, Box::new(message));
     }
 
-    /// The connection to send on; none while the switch is down.
-    fn connection_of(&mut self, device: usize) -> Option<usize> {
+    /// By a concentrator, who may carry a copy on his other line: at once, as the crossing margin asks for (T8).
+    fn sends_by_lane(&mut self, device: usize, message: Fields) {
+        let lines = [line_of(device), 1 - line_of(device)];
+        let Some(at) = self.connection_of(device, lines[0]) else { return };
+        let other = self.hubs[lines[1]].conn.filter(|other| self.conns[*other].peer_up);
+        let prompt = |at: usize| self.conns[at].to_switch_at <= self.now;
+        match other.filter(|other| prompt(at) && prompt(*other)) {
+            Some(other) if self.strikes(Trouble::LaneCopy, 0.05) => {
+                let (first, second) = (MS + self.below(1_500 * MS), MS + self.below(1_500 * MS));
+                self.send_within(at, End::Peer, first, Box::new(message.clone()));
+                self.send_within(other, End::Peer, second, Box::new(message));
+            }
+            Some(_) | None => self.send(at, End::Peer, Box::new(message)),
+        }
+    }
+
+    /// The connection to send on, a lane's by this line; none while the switch is down.
+    fn connection_of(&mut self, device: usize, line: usize) -> Option<usize> {
         let calls = self.devices[device].site.calls;
         let lane = calls == Calls::Lane;
-        let kept = if lane { self.hubs[0].conn } else { self.devices[device].conn };
+        let kept = if lane { self.hubs[line].conn } else { self.devices[device].conn };
         if let Some(at) = kept.filter(|at| self.conns[*at].peer_up) {
             if calls != Calls::PerCall {
                 return Some(at);
@@ -324,9 +354,9 @@ impl World {
         if !self.machine.runs() {
             return None;
         }
-        let at = self.connect(if lane { Peer::Hub(0) } else { Peer::Device(device) });
+        let at = self.connect(if lane { Peer::Hub(line) } else { Peer::Device(device) });
         if lane {
-            self.hubs[0].conn = Some(at);
+            self.hubs[line].conn = Some(at);
         } else {
             self.devices[device].conn = Some(at);
         }
@@ -344,7 +374,7 @@ impl World {
         if self.hubs[hub].conn == Some(at) {
             self.hubs[hub].conn = None;
             for device in 0..self.devices.len() {
-                if self.devices[device].site.calls == Calls::Lane {
+                if self.devices[device].site.calls == Calls::Lane && line_of(device) == hub {
                     self.loses_patience(device);
                 }
             }
@@ -372,7 +402,7 @@ impl World {
         if matches!(message.mti().as_bytes(), b"0112" | b"0212" | b"0113" | b"0213") {
             return self.completion_answered(device, message);
         }
-        let wall_ms = self.wall_ms();
+        let wall_ms = self.terminal_ms(device);
         let Some(receipt) = self.devices[device].terminal.answer(wall_ms, message) else { return };
         self.tell(|| format!("terminal {device} shows {:?} {}", receipt.outcome, receipt.code.as_deref().unwrap_or("-")));
         match receipt.kind {
@@ -413,7 +443,7 @@ impl World {
 
     /// No answer came: what the terminal and the person before it do then.
     fn gives_up(&mut self, device: usize) {
-        let wall_ms = self.wall_ms();
+        let wall_ms = self.terminal_ms(device);
         let Some(receipt) = self.devices[device].terminal.give_up(wall_ms) else {
             return self.rest(device);
         };
@@ -465,7 +495,7 @@ impl World {
         completion.sends += 1;
         let (again, completes, belief) = (completion.sends > 1, completion.completes, completion.belief);
         let belief = self.devices[device].terminal.beliefs()[belief].clone();
-        let message = completion_message(&belief, self.devices[device].id, self.wall_ms(), again, completes);
+        let message = completion_message(&belief, self.devices[device].id, self.terminal_ms(device), again, completes);
         self.devices[device].doing = Doing::Completes;
         let patience = 10 * SECOND + self.draw(device, 5 * SECOND);
         self.wake_device(device, patience);
@@ -493,6 +523,9 @@ impl World {
         if message.mti().as_bytes()[1] != b'2' || message.mti().as_bytes()[2] != b'0' {
             return;
         }
+        if !self.strikes(Trouble::KeyReuse, 0.02) {
+            return;
+        }
         message.set(4, b"000000000077");
         self.sends(device, message);
     }
@@ -500,6 +533,9 @@ impl World {
     /// A reversal of the newest request with a wrong amount (D12). Nobody waits for the answer.
     fn reverses_wrongly(&mut self, device: usize) {
         let Some(belief) = self.devices[device].terminal.beliefs().last().cloned() else { return };
+        if !self.strikes(Trouble::WrongReversal, 0.02) {
+            return;
+        }
         let mut message = Fields::new(Mti::new(b"0400"));
         let id = self.devices[device].id;
         message.set(3, belief.processing.as_bytes());
@@ -514,6 +550,9 @@ impl World {
 
     /// Its counter was lost: it begins again far below, where its keys are old.
     fn resets_counter(&mut self, device: usize) {
+        if !self.strikes(Trouble::StanReset, 0.01) {
+            return;
+        }
         let device = &mut self.devices[device];
         if device.completions.iter().any(|completion| completion.answer.is_none()) {
             return;

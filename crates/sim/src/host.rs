@@ -16,28 +16,33 @@ use crate::world::{Event, World};
 /// One issuer's host.
 pub(crate) struct Host {
     pub(crate) issuer: Issuer,
-    /// Whose each of its rules is.
-    troubles: Vec<Trouble>,
     pub(crate) up: bool,
     /// RRNs that it judged after the horizon.
     pub(crate) judged_late: BTreeSet<String>,
+    /// The trouble of each of its rules, and how often each rule has struck.
+    causes: Vec<(Trouble, u64)>,
 }
 
 impl Host {
     pub(crate) fn all(plan: &Plan) -> Vec<Host> {
-        (0..plan.issuers.len() as u64)
-            .map(|number| {
-                let mut issuer = Issuer::new(plan.host_settings(), plan.seed ^ (number << 32));
-                let (troubles, rules) = plan.host_faults().into_iter().unzip();
+        (0_u64..)
+            .zip(&plan.issuers)
+            .map(|(number, settings)| {
+                let (causes, rules) = plan.host_faults(*settings);
+                let causes = causes.into_iter().map(|trouble| (trouble, 0)).collect();
+                let mut issuer = Issuer::new(plan.host_settings(*settings), plan.seed ^ (number << 32));
                 issuer.faults().replace(rules);
-                Host { issuer, troubles, up: true, judged_late: BTreeSet::new() }
+                Host { issuer, up: true, judged_late: BTreeSet::new(), causes }
             })
             .collect()
     }
 
-    /// How often each of its rules has acted.
-    fn acted(&mut self) -> Vec<u64> {
-        self.issuer.faults().rules().iter().map(|rule| rule.acted).collect()
+    /// The trouble whose rule has struck the message that just came.
+    fn struck_by(&mut self) -> Option<Trouble> {
+        let rules = self.issuer.faults().rules().iter().map(|rule| rule.acted);
+        let (cause, acted) = self.causes.iter_mut().zip(rules).find(|((_, before), acted)| before != acted)?;
+        cause.1 = acted;
+        Some(cause.0)
     }
 }
 
@@ -50,20 +55,11 @@ impl World {
         if let Some(wrong) = wrong {
             self.violation(wrong);
         }
-        let before = self.hosts[host].acted();
         let wall_ms = self.wall_ms();
         let effect = self.hosts[host].issuer.receive(wall_ms, message);
-        let after = self.hosts[host].acted();
-        // Once faults have stopped there are no rules.
-        let acted = before.into_iter().zip(after).map(|(before, after)| after - before);
-        let struck: Vec<Trouble> = self.hosts[host]
-            .troubles
-            .iter()
-            .zip(acted)
-            .filter(|(_, times)| *times > 0)
-            .map(|(trouble, _)| *trouble)
-            .collect();
-        struck.into_iter().for_each(|trouble| self.struck(trouble));
+        if let Some(trouble) = self.hosts[host].struck_by() {
+            self.struck(trouble);
+        }
         if self.plan.has(Trouble::UnknownReversal00) && self.is_believed(host, message, &effect) {
             self.out.coverage.trouble(Trouble::UnknownReversal00);
         }
@@ -109,8 +105,7 @@ impl World {
             Effect::Half(_) | Effect::Cut => self.peer_hangs_up(at),
             Effect::Down { for_ms } => {
                 let Peer::Host { host, .. } = self.conns[at].peer else { return };
-                self.host_goes_down(host);
-                self.events.put(self.now + for_ms * MS, Event::Chaos(Chaos::HostUp(host)));
+                self.host_goes_down(host, for_ms * MS);
             }
             Effect::Silence => {}
         }
@@ -168,8 +163,9 @@ impl World {
         (0..self.conns.len()).rev().take(400).filter(open).collect()
     }
 
-    /// The host goes down, with all its connections.
-    pub(crate) fn host_goes_down(&mut self, host: usize) {
+    /// The host goes down for a while, with all its connections.
+    pub(crate) fn host_goes_down(&mut self, host: usize, for_how_long: Micros) {
+        self.events.put(self.now + for_how_long, Event::Chaos(Chaos::HostUp(host)));
         self.hosts[host].up = false;
         self.tell(|| format!("--- issuer {} is down", host + 1));
         for at in 0..self.conns.len() {

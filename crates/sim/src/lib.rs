@@ -14,7 +14,9 @@ mod coverage;
 mod device;
 mod host;
 mod machine;
+mod misconduct;
 pub mod mutants;
+mod operator;
 mod plan;
 mod queue;
 mod report;
@@ -24,7 +26,7 @@ mod world;
 
 pub use corpus::{corpus, keep, stale};
 pub use coverage::{Coverage, PROVED_ELSEWHERE, SIMULABLE};
-pub use plan::{Calls, Plan, Profile, Site, Trouble};
+pub use plan::{Calls, IssuerPlan, Plan, Profile, Site, Trouble};
 pub use runner::{Failure, Limits, Smallest, Total, run_seeds, shrink};
 pub use world::{Outcome, Telling, run};
 

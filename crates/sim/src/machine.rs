@@ -22,6 +22,15 @@ const GROUP_BYTES_MAX: usize = 32 << 10;
 /// Between two looks at work for a quiet journal.
 const UPKEEP_EVERY: Micros = SECOND;
 
+/// How a process ends without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// Its system goes on.
+    Killed,
+    /// The power fails.
+    PowerLost,
+}
+
 /// Process, clocks, disk.
 pub(crate) struct Machine {
     config: Config,
@@ -47,9 +56,13 @@ pub(crate) struct Machine {
     durable_turn: Micros,
     /// Approvals that came in, by RRN and terminal, and when; those that a crash may have lost are not among them.
     pub(crate) told: BTreeMap<(String, String), Micros>,
+    /// The same, first and second approvals apart: a second one may have a debit of its own.
+    pub(crate) told_of: BTreeMap<(String, String, bool), Micros>,
     pub(crate) disk_full: bool,
-    /// It dies in the middle of its next commit; true: with its power.
-    pub(crate) doomed: Option<bool>,
+    /// The disk will fail once; counted when it does.
+    pub(crate) failing: Option<Trouble>,
+    /// It dies in the middle of its next commit.
+    pub(crate) doomed: Option<Death>,
     pub(crate) draining: bool,
 }
 
@@ -74,7 +87,9 @@ impl Machine {
             turn_in_commit: 0,
             durable_turn: 0,
             told: BTreeMap::new(),
+            told_of: BTreeMap::new(),
             disk_full: false,
+            failing: None,
             doomed: None,
             draining: false,
         }
@@ -173,8 +188,8 @@ impl World {
         self.machine.commit = Some(commit);
         self.machine.turn_in_commit = self.machine.last_turn;
         self.events.put(self.now + takes, Event::DiskDone(self.machine.life));
-        if let Some(power) = self.machine.doomed.take() {
-            self.die(power);
+        if let Some(how) = self.machine.doomed.take() {
+            self.die(how);
         }
     }
 
@@ -203,7 +218,8 @@ impl World {
                 if more.iter().any(|action| matches!(action, Action::ToTerminal { .. } | Action::ToIssuer { .. })) {
                     self.violation("M6: the outbox gives something after a failed commit".to_owned());
                 }
-                self.die(false);
+                self.disk_failed();
+                self.die(Death::Killed);
             }
         }
     }
@@ -220,17 +236,39 @@ impl World {
     }
 
     fn check_point(&mut self) {
-        let Some(partition) = &mut self.machine.partition else { return };
-        if let Some(job) = partition.checkpoint_due() {
-            let done = job.run();
-            match partition.checkpointed(done) {
-                Ok(_) => self.out.coverage.event("checkpoint"),
-                Err(error) if self.machine.disk_full || self.plan.has(Trouble::SyncFails) => {
-                    self.tell(|| format!("no checkpoint: {error}"))
-                }
-                Err(error) => self.violation(format!("I4: no checkpoint: {error}")),
-            }
+        let Some(job) = self.machine.partition.as_mut().and_then(Partition::checkpoint_due) else { return };
+        let death = self.dies_within(0.05);
+        if death.is_some() {
+            let operations = self.below(6);
+            self.machine.storage.power_off_after(operations);
         }
+        let done = job.run();
+        if let Some(how) = death {
+            self.out.coverage.event("death in a checkpoint");
+            return self.die(how);
+        }
+        let Some(partition) = &mut self.machine.partition else { return };
+        match partition.checkpointed(done) {
+            Ok(_) => self.out.coverage.event("checkpoint"),
+            Err(error) if self.machine.disk_full || self.machine.failing.is_some() => {
+                self.tell(|| format!("no checkpoint: {error}"));
+                self.disk_failed();
+            }
+            Err(error) => self.violation(format!("I4: no checkpoint: {error}")),
+        }
+    }
+
+    /// An error of the disk was seen: the failure that waited has struck.
+    fn disk_failed(&mut self) {
+        if let Some(trouble) = self.machine.failing.take() {
+            self.struck(trouble);
+        }
+    }
+
+    /// Whether the process or the machine ends within what begins now.
+    fn dies_within(&mut self, rate: f64) -> Option<Death> {
+        let ways = [(Trouble::Kill, Death::Killed), (Trouble::PowerLoss, Death::PowerLost)];
+        ways.into_iter().find(|(trouble, _)| self.strikes(*trouble, rate)).map(|(_, how)| how)
     }
 
     pub(crate) fn found(&mut self, life: u32, input: Input) {
@@ -299,8 +337,10 @@ impl World {
             }
             Action::Find { id, query } => {
                 self.out.coverage.event("look-up");
+                let fails = self.strikes(Trouble::LookUpFails, 0.1);
                 if let Some(partition) = &self.machine.partition {
-                    let found = partition.look_up(&query).run(id);
+                    let found =
+                        if fails { Input::Found { query: id, found: None } } else { partition.look_up(&query).run(id) };
                     let later = self.now + self.dice.below(50 * MS);
                     self.events.put(later, Event::Found(life, Box::new(found)));
                 }
@@ -353,7 +393,18 @@ impl World {
         }
         let now = self.clocks();
         let storage = Arc::clone(&self.machine.storage);
-        let (partition, opened) = match Partition::open(storage, self.machine.options(), now) {
+        let death = self.dies_within(0.1);
+        if death.is_some() {
+            let operations = self.below(12);
+            storage.power_off_after(operations);
+        }
+        let opened = Partition::open(storage, self.machine.options(), now);
+        if let Some(how) = death {
+            self.out.coverage.event("death in a start");
+            drop(opened);
+            return self.ends(how);
+        }
+        let (partition, opened) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.not_started(&error),
         };
@@ -366,7 +417,7 @@ impl World {
         self.judged(wrong);
         let links: Vec<LinkNo> = self.machine.config.links.keys().copied().collect();
         for link in links {
-            for _ in 0..self.plan.issuers[usize::from(link.issuer.0) - 1].1 {
+            for _ in 0..self.plan.issuers[usize::from(link.issuer.0) - 1].connections {
                 let soon = self.now + 10 * MS + self.below(200 * MS);
                 self.events.put(soon, Event::Dial(self.machine.life, link));
             }
@@ -376,22 +427,20 @@ impl World {
     }
 
     fn not_started(&mut self, error: &OpenError) {
-        let disk = self.machine.disk_full || self.plan.has(Trouble::SyncFails);
+        let disk = self.machine.disk_full || self.machine.failing.is_some();
         if !(disk && matches!(error, OpenError::Journal(JournalError::Io { .. }))) {
             return self.violation(format!("K5: the switch does not start: {error}"));
         }
         self.tell(|| format!("the switch does not start: {error}"));
+        self.disk_failed();
         self.machine.storage = Arc::new(self.machine.storage.kill());
         let again = self.now + 5 * SECOND;
         self.events.put(again, Event::Start);
     }
 
-    /// The process ends without a word. With `power` the machine does.
-    pub(crate) fn die(&mut self, power: bool) {
+    /// The process ends without a word, or its machine does.
+    pub(crate) fn die(&mut self, how: Death) {
         let Some(partition) = self.machine.partition.take() else { return };
-        self.out.crashes += 1;
-        self.mark(3, usize::from(power), None);
-        self.tell(|| if power { "--- power lost".to_owned() } else { "--- killed".to_owned() });
         if let Some(commit) = self.machine.commit.take() {
             // The disk was in the middle of it, or had not begun, or was done.
             let operations = self.below(4);
@@ -399,12 +448,23 @@ impl World {
             drop(commit.run());
         }
         drop(partition);
+        self.ends(how);
+    }
+
+    /// What the disk keeps, and when the switch starts again.
+    fn ends(&mut self, how: Death) {
+        let power = how == Death::PowerLost;
+        self.out.crashes += 1;
+        self.mark(3, usize::from(power), None);
+        self.tell(|| if power { "--- power lost".to_owned() } else { "--- killed".to_owned() });
         let storage = if power { self.lose_power() } else { self.machine.storage.kill() };
         self.machine.storage = Arc::new(storage);
+        // A storage of another process or machine fails no more.
+        self.machine.failing = None;
         if power {
             self.machine.booted_at = self.now;
         }
-        self.forget_process(power);
+        self.forget_process(how);
         let down = if power { 20 * SECOND } else { 2 * SECOND };
         let again = self.now + 50 * MS + self.below(down);
         self.events.put(again, Event::Start);
@@ -414,17 +474,18 @@ impl World {
         let (dice, storage) = (&mut self.dice, &self.machine.storage);
         let keeps = [0.0, 0.5, 0.9, 1.0][dice.below(4) as usize];
         storage.crash(|what| match what {
-            _ if dice.chance(keeps) => Fate::Kept,
+            Unsynced::Piece { .. } | Unsynced::Name(_) | Unsynced::Length(_) if dice.chance(keeps) => Fate::Kept,
             Unsynced::Piece { bytes, .. } if dice.chance(0.3) => Fate::Torn(dice.below(bytes as u64) as usize),
             Unsynced::Piece { .. } | Unsynced::Name(_) | Unsynced::Length(_) => Fate::Lost,
         })
     }
 
     /// What was the process's is gone: inputs, clocks, connections.
-    fn forget_process(&mut self, power: bool) {
+    fn forget_process(&mut self, how: Death) {
         self.machine.inputs.clear();
         let surely = self.machine.durable_turn;
         self.machine.told.retain(|_, at| *at < surely);
+        self.machine.told_of.retain(|_, at| *at < surely);
         self.machine.actions.clear();
         self.machine.turn_at = None;
         self.machine.awake_at = 0;
@@ -438,7 +499,10 @@ impl World {
             self.leaves_to_the_kernel(at);
             let order = self.conns[at].to_peer_at.min(self.now + ORPHAN_TIMEOUT).max(self.now);
             // The kernel of a killed process closes; a machine without power says nothing.
-            let latency = if power { self.dice.below(30 * SECOND) } else { MS + self.dice.below(20 * MS) };
+            let latency = match how {
+                Death::PowerLost => self.dice.below(30 * SECOND),
+                Death::Killed => MS + self.dice.below(20 * MS),
+            };
             self.events.put(order + latency, Event::Ended { conn: at, at: End::Peer });
         }
     }
@@ -457,19 +521,34 @@ impl World {
             return self.events.put(self.now + 200 * MS, Event::Chaos(crate::chaos::Chaos::Stop));
         }
         let Some(partition) = self.machine.partition.take() else { return };
-        if let Err(error) = partition.close() {
-            self.tell(|| format!("the close failed: {error}"));
+        let death = self.dies_within(0.2);
+        if death.is_some() {
+            let operations = self.below(4);
+            self.machine.storage.power_off_after(operations);
+        }
+        let closed = partition.close();
+        if let Some(how) = death {
+            self.out.coverage.event("death in a close");
+            return self.ends(how);
+        }
+        match closed {
+            Ok(()) => self.flip_a_bit(),
+            Err(error) => {
+                self.tell(|| format!("the close failed: {error}"));
+                self.disk_failed();
+            }
         }
         self.mark(4, 0, None);
         self.tell(|| "--- stopped".to_owned());
-        self.flip_a_bit();
         self.machine.storage = Arc::new(self.machine.storage.kill());
-        self.forget_process(false);
+        self.machine.failing = None;
+        self.forget_process(Death::Killed);
         let again = self.now + 500 * MS + self.below(5 * SECOND);
         self.events.put(again, Event::Start);
     }
 
-    /// K5: one flipped bit of a closed journal is refused or harmless. Tried on a copy.
+    /// K5: one flipped bit of a closed journal is refused, and the operator brings the journal back; or it is harmless, and
+    /// the switch goes on with it. What a start makes of it is tried on copies.
     fn flip_a_bit(&mut self) {
         if !self.strikes(Trouble::BitFlip, 1.0) {
             return;
@@ -484,6 +563,7 @@ impl World {
         }
         let (offset, bit) = (self.dice.below(length), self.dice.below(8) as u8);
         flipped.flip_bit(&file, offset, bit);
+        let goes_on = flipped.kill();
         let now = self.clocks();
         let state = |storage: MemStorage| {
             Partition::open(Arc::new(storage), self.machine.options(), now).map(|(partition, _)| {
@@ -494,12 +574,15 @@ impl World {
         };
         let (whole, flipped) = (state(whole), state(flipped));
         match (whole, flipped) {
-            (_, Err(_)) => self.out.coverage.rule("K5"),
-            (Ok(whole), Ok(flipped)) if whole == flipped => self.out.coverage.event("harmless bit"),
+            (Ok(_), Err(_)) => self.out.coverage.rule("K5"),
+            (Ok(whole), Ok(flipped)) if whole == flipped => {
+                self.out.coverage.event("harmless bit");
+                self.machine.storage = Arc::new(goes_on);
+            }
             (Ok(_), Ok(_)) => self.violation(format!(
                 "K5: bit {bit} of byte {offset} of {file} was flipped, not refused, and changed the state"
             )),
-            (Err(error), Ok(_)) => self.violation(format!("K5: the closed journal does not open: {error}")),
+            (Err(error), _) => self.violation(format!("K5: the closed journal does not open: {error}")),
         }
     }
 }

@@ -4,13 +4,16 @@
 //! build repeat a run exactly.
 
 use counterparts::card::Card;
-use counterparts::faults::{Approval, Fault as HostFault, Match, MtiClass, Rule, Side, Wrong};
+use counterparts::faults::{Approval, Fault, Match, Rule};
 use counterparts::issuer::{AccountSettings, Settings};
 use counterparts::seeded::Seeded;
+use counterparts::terminal::{ReversalNames, ReversalTimes};
 use iso8583::ResponseCode;
 use switch::{AtDeadline, Config, Group, GroupNo, Issuer, IssuerNo, Link, LinkNo, OnRekey, OnRepeat, Route};
 
-macro_rules! faults {
+use crate::misconduct;
+
+macro_rules! troubles {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal,)*) => {
         /// One kind of trouble; a seed draws which are on.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +40,7 @@ macro_rules! faults {
     };
 }
 
-faults! {
+troubles! {
     /// A terminal's connection is cut; both sides see it soon.
     TerminalCut = "terminal-cut",
     /// A terminal's connection is dead and its two sides see it at different times.
@@ -48,6 +51,8 @@ faults! {
     TerminalDelay = "terminal-delay",
     /// A terminal's message arrives twice.
     TerminalDouble = "terminal-double",
+    /// A concentrator sends a lane's message on its other line, too.
+    LaneCopy = "lane-copy",
     /// A link's connection is cut; both sides see it soon.
     LinkCut = "link-cut",
     /// A link's connection is dead and its two sides see it at different times.
@@ -78,6 +83,8 @@ faults! {
     HostTwice = "host-twice",
     /// Two answers, with another DE38.
     HostOther = "host-other",
+    /// Two answers, and two debits.
+    HostSecondDebit = "host-second-debit",
     /// An approval of less.
     HostPartial = "host-partial",
     /// Garbage or half a frame instead of an answer.
@@ -98,12 +105,18 @@ faults! {
     PowerLoss = "power-loss",
     /// A sync fails.
     SyncFails = "sync-fails",
+    /// A write fails, or half of it is done.
+    WriteFails = "write-fails",
+    /// The journal cannot be read for a look-up.
+    LookUpFails = "look-up-fails",
     /// The disk is full for a while.
     DiskFull = "disk-full",
     /// The disk takes up to seconds.
     DiskSlow = "disk-slow",
     /// The wall clock jumps.
     WallJump = "wall-jump",
+    /// Clocks of terminals are hours or days wrong.
+    TerminalClock = "terminal-clock",
     /// The process, or the machine, is suspended.
     Suspend = "suspend",
     /// An operator stops and starts the switch.
@@ -192,6 +205,25 @@ pub struct Site {
     pub calls: Calls,
     /// Which merchant; merchants share cards.
     pub merchant: u32,
+    /// How its reversals name their original.
+    pub reversal_names: ReversalNames,
+    /// Which local time they carry.
+    pub reversal_times: ReversalTimes,
+    /// How wrong its clock is, in seconds.
+    pub clock_error_s: i64,
+}
+
+/// One issuer of the plan.
+#[derive(Clone, Copy, Debug)]
+pub struct IssuerPlan {
+    /// Links to it.
+    pub links: u16,
+    /// Connections of each.
+    pub connections: u16,
+    /// Of two approvals of one request it undoes the one that is named.
+    pub addresses_one_approval: bool,
+    /// It remembers reversals that come before their original.
+    pub remembers_early_reversals: bool,
 }
 
 /// Everything that a run is made of.
@@ -207,8 +239,8 @@ pub struct Plan {
     pub troubles: Vec<Trouble>,
     /// Cards in circulation.
     pub cards: u64,
-    /// Links of each issuer, and connections of each link.
-    pub issuers: Vec<(u16, u16)>,
+    /// The issuers.
+    pub issuers: Vec<IssuerPlan>,
     /// The longest pause between purchases, in seconds.
     pub pause_s: u64,
 }
@@ -220,7 +252,7 @@ impl Plan {
         let mut dice = Seeded::new(seed ^ 0x706c_616e);
         let terminals = 3 + dice.below(10);
         let lanes = dice.chance(0.3);
-        let sites = (0..terminals)
+        let mut sites: Vec<Site> = (0..terminals)
             .map(|_| {
                 let profile = Profile::ALL[dice.below(Profile::ALL.len() as u64) as usize];
                 let calls = match dice.below(3) {
@@ -229,19 +261,36 @@ impl Plan {
                     1 if lanes && profile != Profile::ResendsLate => Calls::Lane,
                     _ => Calls::Kept,
                 };
-                Site { profile, calls, merchant: dice.below(u64::from(MERCHANTS)) as u32 + 1 }
+                let merchant = dice.below(u64::from(MERCHANTS)) as u32 + 1;
+                let reversal_names = if dice.below(4) == 0 { ReversalNames::OriginalStan } else { ReversalNames::OwnStan };
+                let reversal_times = [ReversalTimes::Original, ReversalTimes::Own, ReversalTimes::Absent];
+                let reversal_times = reversal_times[dice.below(3) as usize];
+                Site { profile, calls, merchant, reversal_names, reversal_times, clock_error_s: 0 }
             })
             .collect();
         // A quiet seed now and then: what goes wrong without trouble is easy to read.
         let share = [0.0, 0.1, 0.25, 0.5, 0.8][dice.below(5) as usize];
-        let troubles = Trouble::ALL.iter().copied().filter(|_| dice.chance(share)).collect();
+        let troubles: Vec<Trouble> = Trouble::ALL.iter().copied().filter(|_| dice.chance(share)).collect();
+        if troubles.contains(&Trouble::TerminalClock) {
+            for site in &mut sites {
+                site.clock_error_s = [0, 40, -300, 7_200, -86_400 * 3][dice.below(5) as usize];
+            }
+        }
+        let issuers = 1 + dice.below(2);
+        let mut issuer = || IssuerPlan {
+            links: 1 + dice.below(2) as u16,
+            connections: 1 + dice.below(2) as u16,
+            addresses_one_approval: dice.chance(0.5),
+            remembers_early_reversals: dice.chance(0.3),
+        };
+        let issuers = (0..issuers).map(|_| issuer()).collect();
         Plan {
             seed,
             purchases: 20 + dice.below(100) as u32,
             sites,
             troubles,
             cards: 2 + dice.below(8),
-            issuers: (0..1 + dice.below(2)).map(|_| (1 + dice.below(2) as u16, 1 + dice.below(2) as u16)).collect(),
+            issuers,
             pause_s: [2, 10, 60][dice.below(3) as usize],
         }
     }
@@ -272,7 +321,7 @@ impl Plan {
             let group = group(profile, &mut pick);
             config.groups.insert(profile.group(), group);
         }
-        for (at, (links, _)) in self.issuers.iter().enumerate() {
+        for (at, plan) in self.issuers.iter().enumerate() {
             let issuer = IssuerNo(at as u16 + 1);
             let settings = Issuer {
                 name: format!("issuer {}", issuer.0),
@@ -281,12 +330,14 @@ impl Plan {
                 ..Issuer::default()
             };
             config.issuers.insert(issuer, settings);
-            for number in 1..=*links {
+            let keeps_early = plan.remembers_early_reversals && pick(&[0, 1]) == 1;
+            for number in 1..=plan.links {
                 let link = Link {
                     name: format!("link {}.{number}", issuer.0),
                     in_flight_max: pick(&[2, 512]) as usize,
                     reversal_as_request: pick(&[0, 0, 1]) == 1,
-                    addresses_one_approval: false,
+                    addresses_one_approval: plan.addresses_one_approval,
+                    remembers_early_reversals: keeps_early,
                     ..Link::default()
                 };
                 config.links.insert(LinkNo { issuer, number }, link);
@@ -298,8 +349,14 @@ impl Plan {
         config
     }
 
-    /// How issuer number `at` is set up.
-    pub(crate) fn host_settings(&self) -> Settings {
+    /// The links whose reversals count although they left early (R3).
+    pub(crate) fn keeps_early(&self) -> Vec<LinkNo> {
+        let links = self.config().links;
+        links.into_iter().filter(|(_, link)| link.remembers_early_reversals).map(|(number, _)| number).collect()
+    }
+
+    /// How an issuer is set up.
+    pub(crate) fn host_settings(&self, issuer: IssuerPlan) -> Settings {
         let unknown = if self.has(Trouble::UnknownReversal00) { ResponseCode::APPROVED } else { ResponseCode::NOT_FOUND };
         // One card of each merchant is soon empty.
         let poor =
@@ -308,98 +365,24 @@ impl Plan {
             accounts: poor.collect(),
             default_balance: Some(1_000_000_000),
             unknown_original_code: unknown,
+            addresses_one_approval: issuer.addresses_one_approval,
+            remembers_early_reversals: issuer.remembers_early_reversals,
             ..Settings::default()
         }
     }
 
-    /// How the issuers misbehave, and which trouble each rule is of.
-    pub(crate) fn host_faults(&self) -> Vec<(Trouble, Rule)> {
-        let on =
-            |class, rate, fault| Rule::new(Match { mti_class: Some(class), rate: Some(rate), ..Match::default() }, fault);
-        let mut rules = Vec::new();
-        let mut strike = |trouble, faults: &[(MtiClass, f64, HostFault)]| {
-            if self.has(trouble) {
-                rules.extend(faults.iter().map(|(class, rate, fault)| (trouble, on(*class, *rate, fault.clone()))));
-            }
+    /// How an issuer misbehaves, and which trouble each rule is of.
+    pub(crate) fn host_faults(&self, issuer: IssuerPlan) -> (Vec<Trouble>, Vec<Rule>) {
+        // Another approval that was never given, where the one that is named is undone: nobody could know.
+        let unknowable = |fault: &Fault| {
+            issuer.addresses_one_approval && matches!(fault, Fault::Double { approval: Approval::Other, .. })
         };
-        use MtiClass::{Request, Reversal};
-        use Side::{AfterLedger, BeforeLedger};
-        strike(
-            Trouble::HostSilent,
-            &[(Request, 0.03, HostFault::Silence(BeforeLedger)), (Request, 0.05, HostFault::Silence(AfterLedger))],
-        );
-        strike(
-            Trouble::HostCut,
-            &[
-                (Request, 0.01, HostFault::Cut(BeforeLedger)),
-                (Request, 0.02, HostFault::Cut(AfterLedger)),
-                (Reversal, 0.02, HostFault::Cut(AfterLedger)),
-                (Request, 0.01, HostFault::CutOthers),
-            ],
-        );
-        strike(
-            Trouble::HostSlow,
-            &[(Request, 0.03, HostFault::DelayMs(5_000)), (Request, 0.03, HostFault::DelayMs(16_000))],
-        );
-        strike(Trouble::BeyondHorizon, &[(Request, 0.02, HostFault::DelayMs(50_000))]);
-        strike(
-            Trouble::HostLate,
-            &[
-                (Request, 0.02, HostFault::LateMs(14_900)),
-                (Request, 0.02, HostFault::LateMs(20_000)),
-                (Request, 0.02, HostFault::LateMs(90_000)),
-                (Reversal, 0.05, HostFault::LateMs(20_000)),
-            ],
-        );
-        let unknown = ["09", "96", "06", "68"].map(|code| code.parse().unwrap_or(ResponseCode::SYSTEM_MALFUNCTION));
-        for code in unknown {
-            strike(
-                Trouble::HostUnknownCode,
-                &[(Request, 0.02, HostFault::Answer(code)), (Request, 0.02, HostFault::AnswerMoved(code))],
-            );
-        }
-        for wrong in [Wrong::Stan, Wrong::Rrn, Wrong::Card, Wrong::Terminal, Wrong::More] {
-            strike(
-                Trouble::HostWrong,
-                &[(Request, 0.01, HostFault::Wrong(wrong)), (Reversal, 0.02, HostFault::Wrong(wrong))],
-            );
-        }
-        let twice = |approval, after_ms| HostFault::Double { approval, after_ms };
-        strike(
-            Trouble::HostTwice,
-            &[
-                (Request, 0.03, twice(Approval::Same, 0)),
-                (Request, 0.03, twice(Approval::Same, 40_000)),
-                (Reversal, 0.05, twice(Approval::Same, 100)),
-            ],
-        );
-        strike(
-            Trouble::HostOther,
-            &[(Request, 0.01, twice(Approval::Other, 0)), (Request, 0.01, twice(Approval::Other, 30_000))],
-        );
-        let late_partial = HostFault::Late { by_ms: 20_000, of: Box::new(HostFault::PartialPercent(40)) };
-        strike(Trouble::HostPartial, &[(Request, 0.06, HostFault::PartialPercent(60)), (Request, 0.01, late_partial)]);
-        strike(
-            Trouble::HostGarbage,
-            &[
-                (Request, 0.02, HostFault::Garbage(AfterLedger)),
-                (Request, 0.01, HostFault::Half(AfterLedger)),
-                (Request, 0.01, HostFault::Half(BeforeLedger)),
-                (Request, 0.003, HostFault::HalfAndSilence(AfterLedger)),
-                (Request, 0.003, HostFault::ImpossibleLength(AfterLedger)),
-                (Reversal, 0.02, HostFault::Garbage(AfterLedger)),
-            ],
-        );
-        strike(
-            Trouble::ReversalSilent,
-            &[(Reversal, 0.2, HostFault::Silence(AfterLedger)), (Reversal, 0.2, HostFault::Silence(BeforeLedger))],
-        );
-        for code in ["91", "96", "06", "94"].map(|code| code.parse().unwrap_or(ResponseCode::SYSTEM_MALFUNCTION)) {
-            // 94 says "seen before", which is a lie unless the ledger moved.
-            let fault = if code == ResponseCode::DUPLICATE { HostFault::AnswerMoved(code) } else { HostFault::Answer(code) };
-            strike(Trouble::ReversalRefused, &[(Reversal, 0.05, fault)]);
-        }
-        rules
+        let on = misconduct::all().into_iter().filter(|(trouble, _, _, fault)| self.has(*trouble) && !unknowable(fault));
+        on.map(|(trouble, class, rate, fault)| {
+            let matches = Match { mti_class: Some(class), rate: Some(rate), ..Match::default() };
+            (trouble, Rule::new(matches, fault))
+        })
+        .unzip()
     }
 }
 
@@ -408,7 +391,11 @@ fn group(profile: Profile, pick: &mut impl FnMut(&[u64]) -> u64) -> Group {
     let base = Group {
         name: format!("{profile:?}"),
         confirm_deadline_ms: pick(&[300_000, 1_800_000]),
-        at_deadline: if pick(&[0, 0, 1]) == 1 { AtDeadline::Operator } else { AtDeadline::Confirm },
+        at_deadline: match pick(&[0, 0, 1, 2]) {
+            0 => AtDeadline::Confirm,
+            1 => AtDeadline::Operator,
+            _ => AtDeadline::Reverse,
+        },
         on_rekey: if pick(&[0, 0, 1]) == 1 { OnRekey::Refuse } else { OnRekey::AllowAndFlag },
         // A terminal that has used up its quota gets 96 for a day: nothing here would settle.
         tombstones_max: pick(&[500, 1000]) as usize,

@@ -115,7 +115,8 @@ pub(crate) struct World {
     pub(crate) machine: Machine,
     pub(crate) hosts: Vec<Host>,
     pub(crate) devices: Vec<Device>,
-    pub(crate) hubs: Vec<Hub>,
+    /// The concentrator's lines.
+    pub(crate) hubs: [Hub; 2],
     pub(crate) intents: Vec<Intent>,
     pub(crate) auditor: Auditor,
     /// Draws of the network and the disk.
@@ -163,9 +164,9 @@ impl World {
             machine: Machine::new(&plan),
             hosts: Host::all(&plan),
             devices: Device::all(&plan),
-            hubs: vec![Hub::default()],
+            hubs: Default::default(),
             intents: Vec::new(),
-            auditor: Auditor::new(telling.blind),
+            auditor: Auditor::new(telling.blind, plan.keeps_early()),
             dice: Seeded::new(seed),
             troubled: true,
             out: Outcome::default(),
@@ -358,6 +359,11 @@ impl World {
     /// A message leaves one end. It may be lost, be doubled, come late; the sender knows nothing of that.
     pub(crate) fn send(&mut self, at: usize, from: End, message: Box<Fields>) {
         let latency = self.latency(at);
+        self.send_within(at, from, latency, message);
+    }
+
+    /// The same, with so much time on the way.
+    pub(crate) fn send_within(&mut self, at: usize, from: End, latency: Micros, message: Box<Fields>) {
         if from == End::Peer && latency > SECOND {
             self.gives_up_without_repeat(&message);
         }
@@ -441,6 +447,11 @@ impl World {
             self.conns[at].stalled = true;
             let later = self.now + self.dice.below(30 * SECOND);
             self.events.put(later, Event::Unstall(at));
+            // What the kernel does not take is often what it never will.
+            if self.dice.chance(0.5) {
+                let soon = self.now + 200 * MS + self.dice.below(2 * SECOND);
+                self.events.put(soon, Event::Cut { conn: at, half_open: false });
+            }
         }
     }
 
@@ -596,7 +607,11 @@ impl World {
                 {
                     let rrn = message.text(37).unwrap_or_default().trim_end();
                     let terminal = message.text(41).unwrap_or_default();
-                    self.machine.told.insert((rrn.to_owned(), terminal.to_owned()), self.now);
+                    let name = (rrn.to_owned(), terminal.to_owned());
+                    // As the issuers' second approvals begin.
+                    let second = message.text(38).is_some_and(|code| code.starts_with('X'));
+                    self.machine.told_of.insert((name.0.clone(), name.1.clone(), second), self.now);
+                    self.machine.told.insert(name, self.now);
                 }
                 self.input(Input::Issuer { link: link_id(at, life), message });
             }

@@ -179,6 +179,12 @@ impl Issuer {
         self.ledger.movements()
     }
 
+    /// Whether the request with this RRN was approved twice, each time with a movement.
+    #[must_use]
+    pub fn approved_twice(&self, rrn: Rrn) -> bool {
+        self.memory.of_rrn(rrn).is_some_and(|decision| decision.second.is_some())
+    }
+
     /// A person at the issuer gives back the second debit (or hold) of the request with this RRN, which nobody asked for.
     /// False if none stands.
     pub fn give_back_second(&mut self, now_ms: u64, rrn: Rrn) -> bool {
@@ -423,8 +429,14 @@ impl Issuer {
             self.counts.reversals_of_declined += 1;
             return self.answer(message, ResponseCode::APPROVED);
         };
-        let by_de38 = original.second.filter(|_| self.settings.addresses_one_approval);
-        let id = by_de38.filter(|(code, _)| message.get(38) == Some(code)).map_or(first, |(_, second)| second);
+        let named = message.get(38).filter(|_| self.settings.addresses_one_approval);
+        let by_de38 = original.second.filter(|(code, _)| named == Some(code));
+        let is_first = named.is_none() || original.approval.is_none_or(|code| named == Some(&code));
+        if !is_first && by_de38.is_none() {
+            self.counts.reversals_unknown += 1;
+            return self.answer(message, self.settings.unknown_original_code);
+        }
+        let id = by_de38.map_or(first, |(_, second)| second);
         let movement = self.ledger.movement(id);
         // After a partial approval either amount names it: what was asked, or what was approved.
         let known = [Some(movement.amount.minor()), original.amount.map(Amount::minor)];

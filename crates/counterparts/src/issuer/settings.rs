@@ -21,8 +21,8 @@ pub struct Settings {
     pub unknown_original_code: ResponseCode,
     /// A reversal that comes before its original is remembered, and the original then refused.
     pub remembers_early_reversals: bool,
-    /// Of two approvals of one request a reversal undoes the one that its DE38 names; otherwise
-    /// always the first.
+    /// A reversal undoes the approval that its DE38 names, and one that names an approval that was
+    /// never given has no original; otherwise always the first.
     pub addresses_one_approval: bool,
     /// DE2 of the request comes back in the answer.
     pub echoes_card: bool,

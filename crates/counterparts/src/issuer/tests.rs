@@ -441,6 +441,9 @@ fn a_second_debit_is_undone_by_its_own_approval_where_one_can_be_named_and_else_
         // The first approval's name, or none at all, is the first one.
         check(&mut issuer, &reversal("0420", 1), "00", &[0, nets[1]]);
     }
+    // Who undoes the one that is named knows no other.
+    let (mut issuer, _) = approved_twice(true);
+    check(&mut issuer, &with(reversal("0420", 1), &[(38, "Z00001")]), "25", &[1250, 1250]);
     // Nothing was approved: nothing to double; and a repeat struck again makes no third debit.
     let poor = with(request("0200", 2), &[(4, "000000030000")]);
     let mut issuer = struck(Fault::Double { approval: Approval::SecondDebit, after_ms: 0 });
@@ -458,13 +461,14 @@ fn a_second_debit_is_undone_by_its_own_approval_where_one_can_be_named_and_else_
 fn a_person_gives_a_second_debit_back_once() {
     let rrn = "532604000001".parse().unwrap();
     let (mut issuer, _) = approved_twice(false);
+    assert!(issuer.approved_twice(rrn));
     assert!(issuer.give_back_second(NOW, rrn));
     assert!(!issuer.give_back_second(NOW, rrn), "nothing of it stands");
     check(&mut issuer, &request("0201", 1), "00", &[1250, 0]);
     assert!(issuer.report(0).ledger.consistent);
     let mut issuer = self::issuer();
     send(&mut issuer, &request("0200", 1));
-    assert!(!issuer.give_back_second(NOW, rrn), "it was approved once");
+    assert!(!issuer.approved_twice(rrn) && !issuer.give_back_second(NOW, rrn), "it was approved once");
 }
 
 /// A sale with one wrong thing in its answer, the ledger as if nothing were wrong.

@@ -89,6 +89,8 @@ pub(crate) struct Page {
     pub(crate) owes: Option<Scope>,
     /// It ever promised to undo some of it.
     pub(crate) ever_promised: bool,
+    /// It was unwound because nobody confirmed it, as its group's policy asks for (C3).
+    pub(crate) by_policy: bool,
     pub(crate) confirmed: Option<Confirmer>,
     /// The rule that a person was called by.
     pub(crate) listed: Option<u8>,
@@ -101,7 +103,8 @@ pub(crate) struct Page {
 
 const OFFERED: u8 = 1;
 const UNKNOWN: u8 = 5;
-/// K2, as the format writes it.
+/// C3 and K2, as the format writes them.
+const C3: u8 = 43;
 const K2: u8 = 52;
 
 impl Page {
@@ -128,7 +131,7 @@ pub(crate) struct Flag {
     pub(crate) rule: u8,
     /// The terminal's.
     pub(crate) stan: u32,
-    movement: Option<u64>,
+    pub(crate) movement: Option<u64>,
 }
 
 impl Flag {
@@ -200,8 +203,9 @@ impl Book {
                 }
             }
             6 => {
-                let (id, _rule, _reason, scope) = (from.u64()?, from.u8()?, from.u8()?, scope(from)?);
+                let (id, rule, _reason, scope) = (from.u64()?, from.u8()?, from.u8()?, scope(from)?);
                 let page = self.page(id)?;
+                page.by_policy |= rule == C3;
                 page.owes = Some(scope);
                 page.ever_promised = true;
                 match scope {
@@ -353,6 +357,7 @@ impl Book {
             standing: Standing::AwaitingIssuer,
             owes: None,
             ever_promised: false,
+            by_policy: false,
             confirmed: None,
             listed: None,
             verdict: None,

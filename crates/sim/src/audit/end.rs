@@ -13,7 +13,8 @@ use crate::world::World;
 /// D6, as the format writes it.
 const D6: u8 = 26;
 
-/// C3, as the format writes it.
+/// T7 and C3, as the format writes them.
+const T7: u8 = 7;
 const C3: u8 = 43;
 
 /// `rekey_window` (D5, D6).
@@ -44,17 +45,6 @@ impl World {
         movements.filter(|movement| movement.rrn == rrn.trim_end()).map(|movement| movement.net.unsigned_abs()).sum()
     }
 
-    /// What the terminal of this movement knows of it.
-    pub(crate) fn believed_by_terminal(&mut self, rrn: &Rrn) -> Option<bool> {
-        self.auditor.read_on(&self.machine.storage);
-        let id = self.auditor.book.by_rrn.get(rrn.to_string().trim_end())?;
-        let page = &self.auditor.book.pages[id];
-        self.devices.iter().find(|device| device.id.terminal() == page.terminal.as_bytes()).and_then(|device| {
-            let at = device.terminal.beliefs().iter().rposition(|belief| is_for(page, belief))?;
-            device.knows(at)
-        })
-    }
-
     /// All that must hold at the end.
     pub(crate) fn audit_the_end(&mut self) {
         self.auditor.read_on(&self.machine.storage);
@@ -63,7 +53,7 @@ impl World {
             self.out.coverage.rule(rule);
         }
         self.out.coverage.add(&self.auditor.coverage);
-        let mut stands = Stands::new();
+        let (mut stands, mut seconds) = (Stands::new(), Stands::new());
         for (number, host) in self.hosts.iter().enumerate() {
             let report = host.issuer.report(0);
             wrong.extend(report.ledger.inconsistencies.iter().map(|what| format!("I5: issuer {}: {what}", number + 1)));
@@ -71,6 +61,16 @@ impl World {
                 wrong.push(format!("I5: issuer {}: {} negative", number + 1, report.ledger.negative_nets));
             }
             for movement in host.issuer.movements() {
+                // T7: a second debit, and nobody told the switch of both.
+                let name = |second| (movement.rrn.clone(), movement.terminal.clone(), second);
+                let known = [false, true].into_iter().all(|second| self.machine.told_of.contains_key(&name(second)));
+                if movement.second && movement.net > 0 && !known {
+                    self.out.lost += 1;
+                    continue;
+                }
+                if movement.second && movement.net > 0 {
+                    seconds.insert(movement.rrn.clone(), movement.net);
+                }
                 *stands.entry(movement.rrn).or_default() += movement.net;
             }
         }
@@ -81,6 +81,7 @@ impl World {
             stands.remove(rrn);
         }
         self.out.lost += lost.len() as u64;
+        self.leave_to_the_list(&seconds, &mut stands);
         self.audit_movements(&stands, &mut wrong);
         self.audit_terminals(&stands, &mut wrong);
         self.audit_purchases(&stands, &mut wrong);
@@ -99,6 +100,19 @@ impl World {
         !told
             && stands.get(rrn).is_some_and(|net| *net > 0)
             && page.is_some_and(|page| page.stands() == Some(0) && !page.holds_approval)
+    }
+
+    /// T7: a second debit that stands beside what should is a person's, if an entry of the list names it.
+    fn leave_to_the_list(&mut self, seconds: &Stands, stands: &mut Stands) {
+        let book = &self.auditor.book;
+        for (rrn, second) in seconds {
+            let Some((id, page)) = book.by_rrn.get(rrn).and_then(|id| Some((id, book.pages.get(id)?))) else { continue };
+            let beside = page.stands().is_some_and(|minor| stands.get(rrn) == Some(&(minor as i64 + second)));
+            if beside && book.flags.iter().any(|flag| flag.rule == T7 && flag.movement == Some(*id)) {
+                stands.insert(rrn.clone(), page.stands().unwrap_or(0) as i64);
+                self.out.flagged += 1;
+            }
+        }
     }
 
     /// I6, I10, I11: the issuers' net is what the journal says, and nothing is open.
@@ -140,8 +154,10 @@ impl World {
                 let pages: Vec<&Page> = self.pages_of(number, belief).collect();
                 let net: i64 = pages.iter().filter_map(|page| stands.get(&page.rrn)).sum();
                 let decided = pages.iter().any(|page| page.verdict.is_some());
+                let by_policy = pages.iter().any(|page| page.by_policy) && self.policy_of(number) == AtDeadline::Reverse;
                 // D11: what was reversed before it came is never executed.
-                let executed = pages.iter().find(|page| page.begun_ms > belief.at);
+                let answered_ms = belief.at.saturating_add_signed(-device.site.clock_error_s * 1000);
+                let executed = pages.iter().find(|page| page.begun_ms > answered_ms);
                 if let (Belief::Reversed, Some(page), false) = (belief.belief, executed, self.plan.has(Trouble::WallJump)) {
                     wrong.push(format!("D11: {} of terminal {number} began after its reversal was answered", page.rrn));
                 }
@@ -151,7 +167,7 @@ impl World {
                     Some(false) if belief.belief == Belief::Approved => 0,
                     Some(_) => belief.net(),
                 };
-                if net < due && !decided {
+                if net < due && !decided && !by_policy {
                     wrong.push(format!("I7: {}: {due} are to stand, the issuer has {net}: a good sale reversed", who()));
                 }
                 if net > due && !decided {

@@ -27,6 +27,7 @@ const LATE_HORIZON_MS: u64 = 600_000;
 /// Who looks on.
 pub(crate) struct Auditor {
     blind: bool,
+    keeps_early: Vec<LinkNo>,
     tail: Tail,
     pub(crate) book: Book,
     /// A fingerprint of every durable record, by LSN less one.
@@ -49,9 +50,11 @@ pub(crate) struct Auditor {
 }
 
 impl Auditor {
-    pub(crate) fn new(blind: bool) -> Auditor {
+    /// `keeps_early`: links whose reversals count before the horizon (R3).
+    pub(crate) fn new(blind: bool, keeps_early: Vec<LinkNo>) -> Auditor {
         Auditor {
             blind,
+            keeps_early,
             tail: Tail::default(),
             book: Book::default(),
             prints: Vec::new(),
@@ -91,8 +94,9 @@ impl Auditor {
         for id in std::mem::take(&mut self.book.ended) {
             let Some(page) = self.book.pages.get(&id) else { continue };
             let times = self.left.get(&page.rrn).zip(self.reversal_left.get(&page.rrn));
-            if let Some(((_, left), reversed)) = times
+            if let Some(((link, left), reversed)) = times
                 && !page.answered
+                && !self.keeps_early.contains(link)
                 // The switch counts whole milliseconds of its own.
                 && reversed + 1 < left + HORIZON_MS
             {
