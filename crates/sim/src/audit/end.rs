@@ -13,7 +13,8 @@ use crate::world::World;
 /// D6, as the format writes it.
 const D6: u8 = 26;
 
-/// T7 and C3, as the format writes them.
+/// T5, T7 and C3, as the format writes them.
+const T5: u8 = 5;
 const T7: u8 = 7;
 const C3: u8 = 43;
 
@@ -102,13 +103,14 @@ impl World {
             && page.is_some_and(|page| page.stands() == Some(0) && !page.holds_approval)
     }
 
-    /// T7: a second debit that stands beside what should is a person's, if an entry of the list names it.
+    /// T5, T7: a second debit that stands beside what should is a person's, if an entry of the list names it.
     fn leave_to_the_list(&mut self, seconds: &Stands, stands: &mut Stands) {
         let book = &self.auditor.book;
         for (rrn, second) in seconds {
             let Some((id, page)) = book.by_rrn.get(rrn).and_then(|id| Some((id, book.pages.get(id)?))) else { continue };
             let beside = page.stands().is_some_and(|minor| stands.get(rrn) == Some(&(minor as i64 + second)));
-            if beside && book.flags.iter().any(|flag| flag.rule == T7 && flag.movement == Some(*id)) {
+            let names = |flag: &super::book::Flag| matches!(flag.rule, T5 | T7) && flag.movement == Some(*id);
+            if beside && book.flags.iter().any(names) {
                 stands.insert(rrn.clone(), page.stands().unwrap_or(0) as i64);
                 self.out.flagged += 1;
             }
