@@ -276,6 +276,9 @@ impl World {
         };
         let belief = terminal.beliefs().len() - 1;
         self.intents[intent].beliefs.push(belief);
+        if self.devices[device].site.clock_error_s != 0 {
+            self.out.coverage.trouble(Trouble::TerminalClock);
+        }
         self.out.transactions += 1;
         self.devices[device].repeats = 0;
         self.says(device, message);
