@@ -56,7 +56,7 @@ pub(crate) struct Machine {
     durable_turn: Micros,
     /// Approvals that came in, by RRN and terminal, and when; those that a crash may have lost are not among them.
     pub(crate) told: BTreeMap<(String, String), Micros>,
-    /// The same, first and second approvals apart: a second one may have a debit of its own.
+    /// The same by RRN and the link's STAN, first and second approvals apart: a second one may have a debit of its own.
     pub(crate) told_of: BTreeMap<(String, String, bool), Micros>,
     pub(crate) disk_full: bool,
     /// The disk will fail once; counted when it does.
@@ -412,6 +412,7 @@ impl World {
         self.machine.partition = Some(partition);
         self.machine.draining = false;
         self.out.coverage.opened(&opened);
+        self.listed.clear();
         self.tell(|| format!("--- the switch starts: {} movements, {} in doubt", opened.movements, opened.in_doubt));
         let wrong = self.auditor.read_again(&self.machine.storage);
         self.judged(wrong);

@@ -6,7 +6,11 @@ use counterparts::terminal::BeliefLine;
 use iso8583::Rrn;
 use switch::{AskId, Case, Class, Input, Movement, Resolution, Rule, StateKind};
 
+use crate::queue::{Micros, SECOND};
 use crate::world::World;
+
+/// How long a case is on the list before he decides on it: longer than `original_horizon`.
+const WAITS: Micros = 60 * SECOND;
 
 impl World {
     /// Works off what is on the list.
@@ -21,7 +25,10 @@ impl World {
         // Two debits are looked at when nothing of them is on its way any more.
         let later = |rrn: &Rrn| self.troubled && self.hosts.iter().any(|host| host.issuer.approved_twice(*rrn));
         let doubtful = view.doubt().filter(decidable).filter(|movement| !later(&movement.rrn));
-        let doubtful: Vec<Movement> = doubtful.cloned().collect();
+        // What its issuer may still judge is not decided (R3).
+        let listed = &mut self.listed;
+        let waited = |movement: &&Movement| *listed.entry(movement.rrn).or_insert(self.now) + WAITS <= self.now;
+        let doubtful: Vec<Movement> = doubtful.filter(waited).cloned().collect();
         let settled = |rrn: &Rrn| view.movement_by_rrn(rrn).is_none_or(|movement| !movement.in_doubt());
         let named = view.exceptions().filter_map(|(_, exception)| exception.rrn);
         let exceptions: Vec<Rrn> = named.filter(settled).filter(|rrn| !later(rrn)).collect();
@@ -44,13 +51,25 @@ impl World {
         }
     }
 
-    /// T7: the issuer is told of a second debit that nobody asked for, and gives it back if more stands than should.
+    /// The issuer is told of a second debit that nobody asked for (T7), and gives it back if more stands than should; and of an
+    /// approval that came after a person had written that nothing stands (T5).
     fn issuer_corrects(&mut self, rrn: Rrn) {
         let wall_ms = self.wall_ms();
         let movement = self.machine.partition.as_ref().and_then(|partition| partition.view().movement_by_rrn(&rrn));
-        // What memory let go of has ended: one of the two is right.
+        let undone = |movement: &Movement| {
+            movement.verdict.as_ref().is_some_and(|verdict| verdict.resolution == Resolution::UndoneElsewhere)
+        };
+        if movement.is_some_and(undone) {
+            for host in &mut self.hosts {
+                if host.issuer.give_back_all(wall_ms, rrn) {
+                    self.out.coverage.event("late approval given back by a person");
+                }
+            }
+            return;
+        }
+        // What memory let go of has ended: the receipt says what is right, or one of the two is.
         let should_stand = movement.map_or_else(
-            || self.stands_at_issuers(&rrn) / 2,
+            || self.on_the_receipt(&rrn).unwrap_or_else(|| self.stands_at_issuers(&rrn) / 2),
             |movement| match movement.state {
                 StateKind::Declined | StateKind::Unwound => 0,
                 StateKind::AwaitingIssuer
@@ -62,15 +81,13 @@ impl World {
                 | StateKind::Resolved => movement.remains_minor.unwrap_or(movement.amount().minor()),
             },
         );
-        let both = self.hosts.iter().flat_map(|host| host.issuer.movements());
-        let both = both.filter(|line| line.rrn == rrn.to_string().trim_end() && line.net > 0).count() == 2;
-        if !both && should_stand > 0 || self.stands_at_issuers(&rrn) <= should_stand {
+        if self.stands_at_issuers(&rrn) <= should_stand {
             return;
         }
         for host in 0..self.hosts.len() {
-            if self.hosts[host].issuer.give_back_second(wall_ms, rrn) {
+            if self.hosts[host].issuer.give_back_one(wall_ms, rrn, should_stand) {
                 self.out.coverage.event("second debit given back by a person");
-                self.tell(|| format!("operator: the issuer gives the second debit of {rrn} back"));
+                self.tell(|| format!("operator: the issuer gives one of the two debits of {rrn} back"));
             }
         }
     }
@@ -80,6 +97,14 @@ impl World {
         let device = self.devices.iter().find(|device| device.id == movement.key.terminal)?;
         let at = device.terminal.beliefs().iter().rposition(|belief| is_of(movement, belief))?;
         device.knows(at)
+    }
+
+    /// What stands by the receipt of this RRN.
+    fn on_the_receipt(&self, rrn: &Rrn) -> Option<u64> {
+        let rrn = rrn.to_string();
+        let mut beliefs = self.devices.iter().flat_map(|device| device.terminal.beliefs());
+        let belief = beliefs.find(|belief| belief.rrn.as_deref() == Some(rrn.trim_end()))?;
+        Some(belief.stands)
     }
 
     fn resolve(&mut self, rrn: Rrn, resolution: Resolution) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::coverage::{Coverage, SIMULABLE};
-use crate::plan::{LEFT_OUT, Plan, Trouble};
+use crate::plan::{Plan, Trouble};
 use crate::world::{Outcome, Telling, run};
 
 /// What a seed broke.
@@ -69,7 +69,7 @@ impl Total {
     /// Troubles that never struck.
     #[must_use]
     pub fn troubles_never_struck(&self) -> Vec<&'static str> {
-        let names = Trouble::ALL.iter().filter(|trouble| !LEFT_OUT.contains(trouble)).map(|trouble| trouble.name());
+        let names = Trouble::ALL.iter().map(|trouble| trouble.name());
         names.filter(|name| self.coverage.troubles.get(name).is_none_or(|count| *count == 0)).collect()
     }
 

@@ -4,12 +4,13 @@
 //! what goes wrong by itself in [`crate::chaos`]. Invariant: everything left to chance is drawn from generators seeded by
 //! the plan, and nothing depends on real time, threads or the order of a hash map: a plan gives one trace.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use counterparts::issuer::Effect;
 use counterparts::seeded::Seeded;
-use iso8583::Fields;
+use iso8583::{Fields, Rrn};
 use partition::Partition;
 use switch::{Input, LinkNo, Report};
 
@@ -121,6 +122,8 @@ pub(crate) struct World {
     pub(crate) auditor: Auditor,
     /// Draws of the network and the disk.
     pub(crate) dice: Seeded,
+    /// What the operator has seen on the list, and since when; the issuers' horizon counts anew from a restart.
+    pub(crate) listed: BTreeMap<Rrn, Micros>,
     /// False once faults have stopped.
     pub(crate) troubled: bool,
     pub(crate) out: Outcome,
@@ -165,6 +168,7 @@ impl World {
             hosts: Host::all(&plan),
             devices: Device::all(&plan),
             hubs: Default::default(),
+            listed: BTreeMap::new(),
             intents: Vec::new(),
             auditor: Auditor::new(telling.blind, plan.keeps_early()),
             dice: Seeded::new(seed),
@@ -610,7 +614,8 @@ impl World {
                     let name = (rrn.to_owned(), terminal.to_owned());
                     // As the issuers' second approvals begin.
                     let second = message.text(38).is_some_and(|code| code.starts_with('X'));
-                    self.machine.told_of.insert((name.0.clone(), name.1.clone(), second), self.now);
+                    let stan = message.text(11).unwrap_or_default().to_owned();
+                    self.machine.told_of.insert((name.0.clone(), stan, second), self.now);
                     self.machine.told.insert(name, self.now);
                 }
                 self.input(Input::Issuer { link: link_id(at, life), message });

@@ -185,11 +185,27 @@ impl Issuer {
         self.memory.of_rrn(rrn).is_some_and(|decision| decision.second.is_some())
     }
 
-    /// A person at the issuer gives back the second debit (or hold) of the request with this RRN, which nobody asked for.
-    /// False if none stands.
-    pub fn give_back_second(&mut self, now_ms: u64, rrn: Rrn) -> bool {
-        let second = self.memory.of_rrn(rrn).and_then(|decision| decision.second);
-        second.is_some_and(|(_, movement)| self.ledger.give_back(now_ms, movement, 0))
+    /// A person at the issuer gives back one of the two debits (or holds) of the request with this RRN, so that `remains` minor
+    /// units stand. False if there are not two, or neither does that.
+    pub fn give_back_one(&mut self, now_ms: u64, rrn: Rrn, remains: u64) -> bool {
+        let Some(decision) = self.memory.of_rrn(rrn) else { return false };
+        let (Some(first), Some((_, second))) = (decision.movement, decision.second) else { return false };
+        let nets = [first, second].map(|movement| self.ledger.movement(movement).net);
+        let of = match nets {
+            [_, remaining] if remaining == remains => first,
+            [remaining, _] if remaining == remains => second,
+            [_, _] => return false,
+        };
+        self.ledger.give_back(now_ms, of, 0)
+    }
+
+    /// A person at the issuer gives back all that stands of the request with this RRN. False if nothing does.
+    pub fn give_back_all(&mut self, now_ms: u64, rrn: Rrn) -> bool {
+        let decision = self.memory.of_rrn(rrn);
+        let first = decision.and_then(|decision| decision.movement);
+        let second = decision.and_then(|decision| decision.second).map(|(_, movement)| movement);
+        let gives = [first, second].map(|movement| movement.is_some_and(|id| self.ledger.give_back(now_ms, id, 0)));
+        gives.contains(&true)
     }
 
     /// A message from a link at `now_ms` (milliseconds since 1970, UTC).

@@ -462,13 +462,18 @@ fn a_person_gives_a_second_debit_back_once() {
     let rrn = "532604000001".parse().unwrap();
     let (mut issuer, _) = approved_twice(false);
     assert!(issuer.approved_twice(rrn));
-    assert!(issuer.give_back_second(NOW, rrn));
-    assert!(!issuer.give_back_second(NOW, rrn), "nothing of it stands");
-    check(&mut issuer, &request("0201", 1), "00", &[1250, 0]);
+    assert!(!issuer.give_back_one(NOW, rrn, 1), "neither leaves that");
+    assert!(issuer.give_back_one(NOW, rrn, 1250));
+    check(&mut issuer, &request("0201", 1), "00", &[0, 1250]);
+    assert!(!issuer.give_back_one(NOW, rrn, 1250), "it stands once already");
+    assert!(issuer.give_back_one(NOW, rrn, 0));
+    check(&mut issuer, &request("0201", 1), "00", &[0, 0]);
     assert!(issuer.report(0).ledger.consistent);
     let mut issuer = self::issuer();
     send(&mut issuer, &request("0200", 1));
-    assert!(!issuer.approved_twice(rrn) && !issuer.give_back_second(NOW, rrn), "it was approved once");
+    assert!(!issuer.approved_twice(rrn) && !issuer.give_back_one(NOW, rrn, 0), "it was approved once");
+    assert!(issuer.give_back_all(NOW, rrn) && !issuer.give_back_all(NOW, rrn), "it stood once");
+    check(&mut issuer, &request("0201", 1), "00", &[0]);
 }
 
 /// A sale with one wrong thing in its answer, the ledger as if nothing were wrong.

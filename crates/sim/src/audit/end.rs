@@ -23,6 +23,8 @@ const REKEY_WINDOW_MS: u64 = 180_000;
 
 /// What stands at the issuers, by RRN.
 type Stands = BTreeMap<String, i64>;
+/// The debits that it is made of.
+type Debits = BTreeMap<String, Vec<i64>>;
 
 impl World {
     /// Nothing is open but what a person has.
@@ -54,7 +56,8 @@ impl World {
             self.out.coverage.rule(rule);
         }
         self.out.coverage.add(&self.auditor.coverage);
-        let (mut stands, mut seconds) = (Stands::new(), Stands::new());
+        let (mut stands, mut debits, mut untold) = (Stands::new(), Debits::new(), Debits::new());
+        let mut twice = BTreeSet::new();
         for (number, host) in self.hosts.iter().enumerate() {
             let report = host.issuer.report(0);
             wrong.extend(report.ledger.inconsistencies.iter().map(|what| format!("I5: issuer {}: {what}", number + 1)));
@@ -62,19 +65,26 @@ impl World {
                 wrong.push(format!("I5: issuer {}: {} negative", number + 1, report.ledger.negative_nets));
             }
             for movement in host.issuer.movements() {
-                // T7: a second debit, and nobody told the switch of both.
-                let name = |second| (movement.rrn.clone(), movement.terminal.clone(), second);
-                let known = [false, true].into_iter().all(|second| self.machine.told_of.contains_key(&name(second)));
-                if movement.second && movement.net > 0 && !known {
-                    self.out.lost += 1;
-                    continue;
+                // T7: two debits, and nobody told the switch of both; or when memory had let go of it (K7).
+                let told =
+                    |second| self.machine.told_of.contains_key(&(movement.rrn.clone(), movement.stan.clone(), second));
+                let known = told(true) && told(false) && !self.plan.has(Trouble::WallJump);
+                let unknown = if movement.second { !known } else { !told(false) };
+                if unknown && movement.net > 0 {
+                    untold.entry(movement.rrn.clone()).or_default().push(movement.net);
                 }
-                if movement.second && movement.net > 0 {
-                    seconds.insert(movement.rrn.clone(), movement.net);
+                if movement.second {
+                    twice.insert(movement.rrn.clone());
+                }
+                if movement.net > 0 {
+                    debits.entry(movement.rrn.clone()).or_default().push(movement.net);
                 }
                 *stands.entry(movement.rrn).or_default() += movement.net;
             }
         }
+        debits.retain(|rrn, _| twice.contains(rrn));
+        untold.retain(|rrn, _| twice.contains(rrn));
+        self.out.lost += self.stand_beside(&untold, &mut stands, |_| true);
         // What was judged after the horizon and never told to the switch: no switch could save it (R3).
         let late = self.hosts.iter().flat_map(|host| host.judged_late.iter());
         let lost: Vec<String> = late.filter(|rrn| self.could_not_be_saved(rrn, &stands)).cloned().collect();
@@ -82,7 +92,10 @@ impl World {
             stands.remove(rrn);
         }
         self.out.lost += lost.len() as u64;
-        self.leave_to_the_list(&seconds, &mut stands);
+        // T5, T7: a debit that stands beside what should is a person's, if an entry of the list names it.
+        let flags = &self.auditor.book.flags;
+        let listed = |id: u64| flags.iter().any(|flag| matches!(flag.rule, T5 | T7) && flag.movement == Some(id));
+        self.out.flagged += self.stand_beside(&debits, &mut stands, listed);
         self.audit_movements(&stands, &mut wrong);
         self.audit_terminals(&stands, &mut wrong);
         self.audit_purchases(&stands, &mut wrong);
@@ -103,18 +116,20 @@ impl World {
             && page.is_some_and(|page| page.stands() == Some(0) && !page.holds_approval)
     }
 
-    /// T5, T7: a second debit that stands beside what should is a person's, if an entry of the list names it.
-    fn leave_to_the_list(&mut self, seconds: &Stands, stands: &mut Stands) {
+    /// Takes out of `stands` the one of `debits` that stands beside what the journal says, and counts them.
+    fn stand_beside(&self, debits: &Debits, stands: &mut Stands, excused: impl Fn(u64) -> bool) -> u64 {
         let book = &self.auditor.book;
-        for (rrn, second) in seconds {
-            let Some((id, page)) = book.by_rrn.get(rrn).and_then(|id| Some((id, book.pages.get(id)?))) else { continue };
-            let beside = page.stands().is_some_and(|minor| stands.get(rrn) == Some(&(minor as i64 + second)));
-            let names = |flag: &super::book::Flag| matches!(flag.rule, T5 | T7) && flag.movement == Some(*id);
-            if beside && book.flags.iter().any(names) {
-                stands.insert(rrn.clone(), page.stands().unwrap_or(0) as i64);
-                self.out.flagged += 1;
+        let mut beside = 0;
+        for (rrn, debits) in debits {
+            let Some((id, page)) = book.by_rrn.get(rrn).and_then(|id| Some((*id, book.pages.get(id)?))) else { continue };
+            let Some(by_journal) = page.stands().map(|minor| minor as i64) else { continue };
+            let too_much = stands.get(rrn).map_or(0, |stands| stands - by_journal);
+            if debits.contains(&too_much) && excused(id) {
+                stands.insert(rrn.clone(), by_journal);
+                beside += 1;
             }
         }
+        beside
     }
 
     /// I6, I10, I11: the issuers' net is what the journal says, and nothing is open.
