@@ -19,8 +19,13 @@ impl Switch {
     pub(crate) fn offer_reported(&mut self, now: Now, id: MovementId, report: Report, out: &mut Output) {
         // An older answer's report does not come here: it is a copy's, or its purpose went when it was withdrawn.
         let live = self.live(id);
-        live.offered = None;
+        let conn = live.offered.take().map(|(_, conn)| conn);
         live.offered_before.clear();
+        // An earlier answer lies before this one in the same stream, and may arrive where this one could not be handed (M8).
+        let handed_before = conn.is_some() && live.handed_on == conn;
+        if report == Report::Written {
+            live.handed_on = conn;
+        }
         let report = if core::mem::take(&mut live.copy_handed) { Report::Written } else { report };
         let Some((state, evidence)) = self.movement(id).map(|movement| (movement.state, movement.evidence)) else { return };
         if state == StateKind::NeedsOperator && evidence == Evidence::Offered {
@@ -35,6 +40,10 @@ impl Switch {
             Report::Written => {
                 // Lazy: nobody waits for this record (K2 covers its loss).
                 self.write(now, Record::Delivery { id, evidence: Evidence::Handed }, out);
+                self.await_confirmation(now, id, 0);
+            }
+            Report::NotSent | Report::Partial | Report::Unbuildable | Report::Undeliverable if handed_before => {
+                self.write(now, Record::Delivery { id, evidence: Evidence::Unknown }, out);
                 self.await_confirmation(now, id, 0);
             }
             Report::NotSent | Report::Partial | Report::Unbuildable | Report::Undeliverable => {

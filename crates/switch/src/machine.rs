@@ -105,6 +105,8 @@ pub(crate) struct Live {
     pub(crate) offered_before: Vec<(ActionId, ConnId)>,
     /// One of those copies was handed: the terminal has the answer, whatever becomes of the newest (M8).
     pub(crate) copy_handed: bool,
+    /// The connection that an answer was handed to.
+    pub(crate) handed_on: Option<ConnId>,
     /// A repeat that crossed the answer was given a copy of it: what became of that one is no evidence against the answer.
     pub(crate) crossed: bool,
     /// When the newest answer was released, or the restart: `on_repeat` counts from here.

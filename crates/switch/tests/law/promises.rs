@@ -451,6 +451,10 @@ fn t7_a_second_approval_that_nobody_decided_on_is_heard_of_when_another_word_tak
         "{second}  reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\n  ack 00\n  state 1 unwound\n  exceptions 1"
     ));
     check(&format!("{second}  resolve 1 undo > issuer 0420 1000 4001; resolved\n  ack 00\n  exceptions 1"));
+    check_with(
+        |config| shops(config).confirm_within_ms = Some(60_000),
+        &format!("{second}  complete 1 00 > terminal 0212 68\n  exceptions 1\n  state 1 needs_operator"),
+    );
     // A wrong reversal first: then the case is D12's.
     check(&format!("{second}  reverse 1 900 > terminal 0410 64\n  operator 1 D12\n  exceptions 1"));
 }

@@ -209,6 +209,34 @@ fn on_repeat_unwind_takes_a_late_repeat_for_a_sale_given_up() {
     );
 }
 
+/// What was handed lies before its repeat in the same stream: it may arrive, though the copy behind it could not be handed.
+#[test]
+fn m8_t8_a_copy_that_fails_behind_an_answer_in_the_same_stream_proves_nothing() {
+    let handed = "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         state 1 awaiting_confirmation
+         pass 20000
+         report undeliverable
+         ";
+    check(&format!(
+        "{handed}repeat 1 1000 > terminal 0210 00
+         state 1 awaiting_confirmation
+         evidence 1 unknown
+         unknown 1
+         pass 5000
+         state 1 awaiting_confirmation
+         pass 86400000
+         operator 1 K2"
+    ));
+    // On another connection nothing lies before it, and the terminal has left the first (T8).
+    check(&format!(
+        "{handed}repeat 1 1000 conn 2 > terminal 0210 00
+         state 1 awaiting_delivery
+         evidence 1 not_handed
+         pass 5000 > issuer 0420 1000 4013"
+    ));
+}
+
 #[test]
 fn d1_t8_an_answer_goes_to_the_connection_that_last_carried_its_key() {
     for then in ["", "close", "close\nlink up 2"] {
