@@ -165,6 +165,7 @@ impl<'a> TlvElement<'a> {
 mod tests {
     use super::*;
     use alloc::string::String;
+    use alloc::{format, vec};
 
     #[track_caller]
     fn check(de: u8, value: &[u8], shown: &str) {
@@ -202,5 +203,16 @@ mod tests {
         check(55, &[0x9F, 0x81, 0x01, 0x00], "********");
         check(55, &[0x9A, 0x80, 0x25], "******");
         check(55, &[], "");
+    }
+
+    #[test]
+    fn chip_data_with_long_lengths_shows_harmless_tags_only() {
+        let chip = |head: &[u8], len: usize| [head, &vec![0x25; len]].concat();
+        check(55, &chip(&[0x9A, 0x81, 0x80], 128), &format!("9A8180{}", "25".repeat(128)));
+        check(55, &chip(&[0x9A, 0x82, 0x01, 0x02], 258), &format!("9A820102{}", "25".repeat(258)));
+        check(55, &chip(&[0x5A, 0x82, 0x01, 0x02], 258), &format!("5A820102{}", "*".repeat(516)));
+        check(55, &chip(&[0x9A, 0x82, 0x01, 0x02], 257), &"*".repeat(522));
+        // The first byte that is no length is not one of 128 either.
+        check(55, &chip(&[0x9A, 0x80], 128), &"*".repeat(260));
     }
 }

@@ -191,6 +191,7 @@ mod tests {
             assert_eq!(pan.to_string(), shown);
             assert_eq!(format!("{pan:?}"), format!("Pan({shown})"));
             assert_eq!(shown.parse::<MaskedPan>(), Ok(pan.masked()));
+            assert_eq!(usize::from(pan.masked().digit_count()), shown.len());
         };
         check("4111111111111111", "411111******1111");
         check("378282246310005", "378282*****0005");
@@ -207,6 +208,25 @@ mod tests {
         check("1234567");
         check("12345678901234567890");
         check("411111111111111X");
+    }
+
+    #[test]
+    fn only_what_is_masked_is_read_as_masked() {
+        let check = |text: &str| assert_eq!(text.parse::<MaskedPan>(), Err(ValueError::Pan));
+        check("4111111111111111");
+        check("411111*****11111");
+        check("4*1111******1111");
+        check("411111******1*11");
+        check("411111*****+1111");
+        check("123456**9012");
+        check("***5678");
+        check("411111**********1111");
+    }
+
+    #[test]
+    fn a_card_number_in_clear_is_what_was_given() {
+        let pan: Pan = "4111111111111111".parse().unwrap();
+        assert_eq!((pan.as_str(), pan.digits()), ("4111111111111111", &b"4111111111111111"[..]));
     }
 
     #[test]

@@ -556,6 +556,8 @@ mod tests {
         check(b"0401", b"0410", b"0401", 4);
         check(b"0420", b"0430", b"0421", 4);
         check(b"0421", b"0430", b"0421", 4);
+        check(b"0210", b"0210", b"0211", 2);
+        check(b"0430", b"0430", b"0431", 4);
         check(b"0800", b"0810", b"0801", 8);
         check(b"0820", b"0830", b"0821", 8);
         assert!(!Mti::new(b"0200").is_response() && !Mti::new(b"0200").is_repeat());
@@ -607,9 +609,12 @@ mod tests {
     #[test]
     fn values_write_their_field() {
         let amount = Amount::new(10_050, Currency::new(*b"840")).unwrap();
-        assert_eq!(&amount.digits(), b"000000010050");
+        assert_eq!((amount.minor(), &amount.digits()), (10_050, b"000000010050"));
         assert_eq!(Amount::from_digits(b"000000010050", amount.currency()), Ok(amount));
-        assert_eq!(&Stan::new(42).unwrap().digits(), b"000042");
+        assert_eq!(Amount::try_from(&b"000000010050840"[..]), Ok(amount));
+        assert_eq!(Amount::try_from(&b"00000010050840"[..]), Err(ValueError::Amount));
+        let stan = Stan::new(42).unwrap();
+        assert_eq!((&stan.digits(), stan.get()), (b"000042", 42));
         let terminal = TerminalId::new(b"T1", b"SHOP").unwrap();
         assert_eq!(terminal.terminal(), b"T1      ");
         assert_eq!(terminal.merchant(), b"SHOP           ");

@@ -69,6 +69,13 @@ fn a_refusal_allocates_nothing() {
     }
 }
 
+/// Spans and values, each in a buffer that they fill to its end.
+#[test]
+fn a_copy_allocates_its_two_buffers() {
+    let fields = purchase();
+    assert_eq!(allocation_counter::measure(|| drop(fields.clone())).count_total, 2);
+}
+
 /// The counter counts: else the tests above could not fail.
 #[test]
 fn the_counter_counts() {

@@ -3,6 +3,8 @@
 mod properties;
 mod refused;
 mod vectors;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod wiped;
 
 use iso8583::{Dialect, Fields, Layout, Mti, ParseError};
 

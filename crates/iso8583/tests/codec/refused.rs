@@ -62,6 +62,7 @@ fn fixed_fields() {
     ascii("02000000000000800000TERM000~", "field 41: need printable ASCII at offset 27, have another byte");
     ascii("0200000000000000100001234567", "field 52: need 16 characters at offset 20, have 8");
     ascii("020000000000000010000123456789ABCDEG", "field 52: need hex characters at offset 35, have another byte");
+    bcd("0200 2000000000000000 00", "field 3: need 6 digits at offset 10, have 2");
     bcd("0200 2000000000000000 0000", "field 3: need 6 digits at offset 10, have 4");
     bcd("0200 2000000000000000 00A000", "field 3: need digits at offset 11, have another byte");
     bcd("0200 2000000000000000 00000F", "field 3: need digits at offset 12, have another byte");
@@ -81,6 +82,7 @@ fn variable_fields() {
     check("1", "field 2 length: need 2 digits at offset 20, have 1");
     check("g5123456", "field 2 length: need 2 decimal digits at offset 20, have another byte");
     check("~5123456", "field 2 length: need 2 decimal digits at offset 20, have another byte");
+    check("0g123456", "field 2 length: need 2 decimal digits at offset 21, have another byte");
     check("B0000000000000", "field 2 length: need 2 decimal digits at offset 20, have another byte");
     check("2001234567890123456789", "field 2 length: need 0 to 19 digits at offset 20, have 20");
     check("06", "field 2: need 6 digits at offset 22, have 0");
@@ -119,5 +121,6 @@ fn the_end() {
     ascii("02100000000000000000345", "message: need its end at offset 20, have 3 bytes more");
     ascii("0200400000000000000002123456", "message: need its end at offset 24, have 4 bytes more");
     bcd("0800 0000000000000000 00", "message: need its end at offset 10, have 1 bytes more");
+    check_bytes("iso87-bcd", &[0; 65_535], "message: need its end at offset 10, have 65525 bytes more");
     check_bytes("iso87-bcd", &[0; 65_536], "message: need at most 65535 bytes, have 65536");
 }
