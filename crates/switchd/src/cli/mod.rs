@@ -12,9 +12,12 @@ use crate::exit::{self, Exit, Failure};
 use crate::init::{self, Addresses};
 use crate::serve;
 
+/// With the commit, so that what runs can be found again.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SWITCHD_COMMIT"), ")");
+
 /// The acquirer transaction switch.
 #[derive(Debug, Parser)]
-#[command(name = "switchd", version, about, after_help = exit::table(), max_term_width = 100)]
+#[command(name = "switchd", version = VERSION, about, after_help = exit::table(), max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -13,6 +13,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use partition::CommitStats;
 use switch::{CensusRow, IssuerNo, LinkNo, LinkView, StateKind};
 
+use crate::clock;
 use crate::net::traffic::End;
 
 /// Seconds, from what memory does to what a person waits for.
@@ -41,6 +42,8 @@ pub(crate) fn install() -> PrometheusHandle {
     let handle = recorder.handle();
     assert!(metrics::set_global_recorder(recorder).is_ok(), "metrics are installed once");
     describe();
+    gauge!("switchd_start_time_seconds").set(seconds(clock::now().wall_ms));
+    gauge!("switchd_build_info", "version" => env!("CARGO_PKG_VERSION"), "commit" => env!("SWITCHD_COMMIT")).set(1.0);
     handle
 }
 
@@ -81,6 +84,8 @@ fn describe() {
     describe_histogram!("switchd_fsync_seconds", "Time of the fdatasync of a commit group");
     describe_gauge!("switchd_inputs_waiting", "Events that wait for the core");
     describe_gauge!("switchd_ready", "1 when /readyz says ready");
+    describe_gauge!("switchd_start_time_seconds", "When the process started, seconds since 1970");
+    describe_gauge!("switchd_build_info", "1; version and commit are its labels");
 }
 
 /// Handles, made when first needed.
