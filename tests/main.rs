@@ -13,6 +13,7 @@ mod configuration;
 mod crash;
 mod decline;
 mod dependencies;
+mod deploy;
 mod doubt;
 mod drain;
 mod failed_sync;
