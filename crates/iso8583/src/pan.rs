@@ -192,6 +192,7 @@ mod tests {
             assert_eq!(format!("{pan:?}"), format!("Pan({shown})"));
             assert_eq!(shown.parse::<MaskedPan>(), Ok(pan.masked()));
             assert_eq!(usize::from(pan.masked().digit_count()), shown.len());
+            assert_eq!(pan.masked().last4(), &shown.as_bytes()[shown.len() - 4..]);
         };
         check("4111111111111111", "411111******1111");
         check("378282246310005", "378282*****0005");

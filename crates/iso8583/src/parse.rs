@@ -266,16 +266,6 @@ impl<'a> Message<'a> {
         self.mti
     }
 
-    /// The dialect that it was read with.
-    pub const fn dialect(&self) -> &'static Dialect {
-        self.dialect
-    }
-
-    /// The whole message.
-    pub const fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
     /// True if the data element is present, be it empty.
     pub const fn has(&self, de: u8) -> bool {
         self.layout.present & bit(de) != 0

@@ -615,6 +615,9 @@ mod tests {
         assert_eq!(Amount::try_from(&b"00000010050840"[..]), Err(ValueError::Amount));
         let stan = Stan::new(42).unwrap();
         assert_eq!((&stan.digits(), stan.get()), (b"000042", 42));
+        assert_eq!("5326".parse::<Rrn>().unwrap().as_bytes(), b"5326        ");
+        assert_eq!(ResponseCode::INSUFFICIENT_FUNDS.as_bytes(), b"51");
+        assert_eq!(amount.currency().as_bytes(), b"840");
         let terminal = TerminalId::new(b"T1", b"SHOP").unwrap();
         assert_eq!(terminal.terminal(), b"T1      ");
         assert_eq!(terminal.merchant(), b"SHOP           ");
