@@ -13,9 +13,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("journal", &[]),
     // `iso8583` for the values that pass through it, as `switch` has them.
     ("partition", &["switch", "journal", "iso8583"]),
+    ("index", &["switch", "journal", "iso8583"]),
     ("counterparts", &["iso8583"]),
     ("sim", &["iso8583", "switch", "journal", "partition", "counterparts"]),
-    ("switchd", &["iso8583", "switch", "journal", "partition", "counterparts"]),
+    ("switchd", &["iso8583", "switch", "journal", "partition", "index", "counterparts"]),
     ("fuzz", &["iso8583", "switch", "journal", "partition", "counterparts", "switchd"]),
 ];
 

@@ -96,6 +96,7 @@ mod reader;
 mod recover;
 mod scan;
 mod storage;
+mod tail;
 mod writer;
 
 use std::fmt;
@@ -105,6 +106,7 @@ pub use error::{Damage, OpenError, Poisoned, ReadError, Rejected};
 pub use journal::{Commit, Committed, Journal, Recovered, Replay, Stats};
 pub use reader::{Reader, SealedSegment};
 pub use storage::{FsStorage, Storage, StorageFile};
+pub use tail::{Position, Tail};
 
 /// Sequence number of a record. The first is 1, there are no gaps; 0 means "before the first".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

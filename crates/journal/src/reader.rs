@@ -100,13 +100,34 @@ impl Shared {
 
     /// Keeps the segment that holds `from`, and all after it, from being recycled.
     fn pin(&self, from: u64) -> Result<Pin<'_>, ReadError> {
+        Ok(Pin { shared: self, number: self.hold(from)? })
+    }
+
+    /// As [`Shared::pin`], to be taken back by the caller: the number of the segment that is held.
+    pub(crate) fn hold(&self, from: u64) -> Result<u64, ReadError> {
         let mut layout = self.layout();
         let holds = layout.segments.iter().rev().find(|segment| segment.first_lsn <= from);
         let Some(number) = holds.map(|segment| segment.number) else {
             return Err(ReadError::Retired { from: Lsn(from), oldest: Lsn(layout.segments[0].first_lsn) });
         };
         layout.pins.push(number);
-        Ok(Pin { shared: self, number })
+        Ok(number)
+    }
+
+    /// Takes one hold of a segment back.
+    pub(crate) fn unpin(&self, number: u64) {
+        let mut layout = self.layout();
+        if let Some(at) = layout.pins.iter().position(|pinned| *pinned == number) {
+            layout.pins.swap_remove(at);
+        }
+    }
+
+    /// Moves one hold to another segment.
+    pub(crate) fn repin(&self, from: u64, to: u64) {
+        let mut layout = self.layout();
+        if let Some(pinned) = layout.pins.iter_mut().find(|pinned| **pinned == from) {
+            *pinned = to;
+        }
     }
 }
 
@@ -118,10 +139,7 @@ struct Pin<'a> {
 
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
-        let mut layout = self.shared.layout();
-        if let Some(at) = layout.pins.iter().position(|number| *number == self.number) {
-            layout.pins.swap_remove(at);
-        }
+        self.shared.unpin(self.number);
     }
 }
 
@@ -153,6 +171,20 @@ impl<S: Storage> Reader<S> {
         };
         let shared = Shared::new(survey.mark.mark.identity, survey.segments, survey.last);
         Ok((Reader { storage, shared }, survey.checkpoint))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    /// Random bytes that tell this journal from every other.
+    #[must_use]
+    pub fn identity(&self) -> [u8; 16] {
+        self.shared.identity
     }
 
     /// The last record that can be read.
@@ -214,12 +246,12 @@ impl<S: Storage> Reader<S> {
             if scan.next_lsn > upto {
                 return Ok(Lsn(scan.next_lsn));
             }
-            scan = self.continue_in_next(scan)?;
+            scan = self.continue_in_next(&scan)?;
         }
     }
 
     /// The scan of the segment after `scan`'s, which must continue it.
-    fn continue_in_next(&self, scan: SegmentScan<S::File>) -> Result<SegmentScan<S::File>, ReadError> {
+    pub(crate) fn continue_in_next(&self, scan: &SegmentScan<S::File>) -> Result<SegmentScan<S::File>, ReadError> {
         let number = scan.header.number + 1;
         let exists = self.shared.layout().segments.back().is_some_and(|newest| number <= newest.number);
         if !exists {
@@ -227,7 +259,7 @@ impl<S: Storage> Reader<S> {
             return Err(scan.damaged(scan.offset, damage));
         }
         let next = SegmentScan::open(&*self.storage, number, &self.shared.identity)?;
-        recover::check_continues(&scan, &next)?;
+        recover::check_continues(scan, &next)?;
         Ok(next)
     }
 }

@@ -133,20 +133,25 @@ impl<F: StorageFile> SegmentScan<F> {
         ReadError::Damaged { file: self.name.clone(), offset, damage }
     }
 
+    /// What was read ahead may have changed since.
+    pub(crate) fn forget_read(&mut self) {
+        self.window.bytes.clear();
+    }
+
     fn get(&mut self, offset: u64, length: usize) -> Result<&[u8], ReadError> {
         let name = &self.name;
         self.window.get(offset, length).map_err(|source| ReadError::Io { file: name.clone(), source })
     }
 
     /// The header at `offset` when it is whole, of this segment, and its group fits.
-    fn header_at(&mut self, offset: u64) -> Result<Option<GroupHeader>, ReadError> {
+    pub(crate) fn header_at(&mut self, offset: u64) -> Result<Option<GroupHeader>, ReadError> {
         let (identity, number, room) = (self.header.identity, self.header.number, self.header.segment_bytes - offset);
         let header = GroupHeader::decode(self.get(offset, GROUP_HEADER_BYTES)?, &identity);
         Ok(header.filter(|h| h.segment == number && h.count > 0 && h.bytes() as u64 <= room))
     }
 
-    fn has_room(&self, offset: u64) -> bool {
-        offset + SECTOR as u64 <= self.header.segment_bytes
+    pub(crate) fn has_room(&self, offset: u64) -> bool {
+        offset.checked_add(SECTOR as u64).is_some_and(|end| end <= self.header.segment_bytes)
     }
 
     /// Reads the next group and checks it wholly. Groups that end before `from` are passed by with their header and
@@ -217,7 +222,7 @@ impl<F: StorageFile> SegmentScan<F> {
     }
 
     /// The bytes of the group of the last step.
-    fn group(&mut self, header: &GroupHeader) -> Result<&[u8], ReadError> {
+    pub(crate) fn group(&mut self, header: &GroupHeader) -> Result<&[u8], ReadError> {
         self.get(self.group_offset, header.bytes())
     }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iso8583::Pan;
-use journal::{Journal, Recovered, Rejected, Replay, Storage};
+use journal::{Journal, Reader, Recovered, Rejected, Replay, Storage};
 use switch::{Action, Admission, Config, Entry, Input, Lsn, Now, Output, Query, Report, Switch};
 
 pub use background::{CheckpointDone, CheckpointJob, LookUp};
@@ -339,6 +339,17 @@ impl<S: Storage> Partition<S> {
     /// Nothing awaits an issuer, a delivery or the disk: a drain may end.
     pub fn quiet(&self) -> bool {
         self.core.quiet() && self.outbox.is_empty() && self.journal.open_bytes() == 0 && !self.journal.in_flight()
+    }
+
+    /// A reader of the durable records, for any thread: for a view beside the journal.
+    pub fn reader(&self) -> Reader<S> {
+        self.journal.reader()
+    }
+
+    /// Asks that segments be retired whose records are all below `below`; done by a later commit or upkeep, and never for
+    /// one that a kept checkpoint needs. The caller says what nothing open needs.
+    pub fn retire(&mut self, below: Lsn) {
+        self.journal.retire(journal::Lsn(below.0));
     }
 
     /// The work of an [`Action::Find`]: a scan of the durable journal, for any thread.

@@ -9,17 +9,24 @@ use crate::movement::Movement;
 use crate::record::{Entry, Record};
 use crate::state::State;
 
-/// Collects the movements that a [`Query`] asks for from the records of a journal, which come in their order.
+/// Collects the movements that a [`Query`] asks for from the records of a journal, which come in their order. Records
+/// about movements whose beginning it did not see are passed over: that part of the journal is gone.
 #[derive(Debug)]
 pub struct Finder {
-    query: Query,
+    /// `None` takes every movement.
+    query: Option<Query>,
     state: State,
 }
 
 impl Finder {
     /// A finder that has seen no record.
     pub fn new(query: Query) -> Finder {
-        Finder { query, state: State::keeping_all() }
+        Finder { query: Some(query), state: State::keeping_all() }
+    }
+
+    /// A finder that takes every movement that it is shown, for a caller who has chosen the records.
+    pub fn of_all() -> Finder {
+        Finder { query: None, state: State::keeping_all() }
     }
 
     /// Takes the next record.
@@ -28,27 +35,18 @@ impl Finder {
     /// The record does not follow from those before it.
     pub fn take(&mut self, lsn: Lsn, entry: &Entry) -> Result<(), Damaged> {
         let asked_for = |movement: &Movement| {
-            movement.key.terminal == self.query.terminal
-                && (movement.key.stan == self.query.stan || self.query.rrn.is_some_and(|rrn| movement.is_named_by(rrn)))
-                && movement.begun_wall_ms >= self.query.since_wall_ms
+            self.query.is_none_or(|query| {
+                movement.key.terminal == query.terminal
+                    && (movement.key.stan == query.stan || query.rrn.is_some_and(|rrn| movement.is_named_by(rrn)))
+                    && movement.begun_wall_ms >= query.since_wall_ms
+            })
         };
+        let known = |id| self.state.movements.contains_key(&id);
         let concerns = match &entry.record {
             Record::Intent { movement } | Record::Recalled { movement } => asked_for(movement),
+            // What was offered is unknown after it (K2).
             Record::Restarted { .. } => true,
-            Record::Tombstone { .. } | Record::StanUsed { .. } | Record::ExceptionClosed { .. } => false,
-            Record::Exception { id, .. } => id.is_some_and(|id| self.state.movements.contains_key(&id)),
-            Record::Answered { id, .. }
-            | Record::NeverSent { id, .. }
-            | Record::Delivery { id, .. }
-            | Record::Obligation { id, .. }
-            | Record::ReversalNumbered { id, .. }
-            | Record::ReversalAnswered { id, .. }
-            | Record::LateAnswer { id, .. }
-            | Record::AnotherApproval { id, .. }
-            | Record::Confirmed { id, .. }
-            | Record::NeedsOperator { id, .. }
-            | Record::Resolved { id, .. }
-            | Record::ReversalSeen { id } => self.state.movements.contains_key(id),
+            other => other.movement().is_some_and(known),
         };
         if concerns { self.state.apply(lsn, entry) } else { Ok(()) }
     }

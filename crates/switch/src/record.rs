@@ -200,6 +200,32 @@ stored_enum!(Record {
     19 => AnotherApproval { id, approval },
 });
 
+impl Record {
+    /// The movement that it is about; `None` for what is about none, or about an entry of a person's list.
+    pub fn movement(&self) -> Option<MovementId> {
+        match self {
+            Record::Intent { movement } | Record::Recalled { movement } => Some(movement.id),
+            Record::Exception { id, .. } => *id,
+            Record::Restarted { .. }
+            | Record::Tombstone { .. }
+            | Record::StanUsed { .. }
+            | Record::ExceptionClosed { .. } => None,
+            Record::Answered { id, .. }
+            | Record::NeverSent { id, .. }
+            | Record::Delivery { id, .. }
+            | Record::Obligation { id, .. }
+            | Record::ReversalNumbered { id, .. }
+            | Record::ReversalAnswered { id, .. }
+            | Record::LateAnswer { id, .. }
+            | Record::AnotherApproval { id, .. }
+            | Record::Confirmed { id, .. }
+            | Record::NeedsOperator { id, .. }
+            | Record::Resolved { id, .. }
+            | Record::ReversalSeen { id } => Some(*id),
+        }
+    }
+}
+
 /// What an acknowledgement makes of the promise to reverse (R2, R3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckVerdict {

@@ -71,6 +71,11 @@ impl Switch {
         rows.into_values().collect()
     }
 
+    /// The movement that is open the longest, by its serial number: of the order in which they began.
+    pub fn oldest_open(&self) -> Option<MovementId> {
+        self.state.open.values().filter_map(|tally| tally.ids.first().copied()).min()
+    }
+
     /// Every movement that is neither confirmed nor unwound, oldest first.
     pub fn doubt(&self) -> impl Iterator<Item = &Movement> {
         let mut ids: Vec<MovementId> = self

@@ -9,4 +9,5 @@ mod flips;
 mod interrupted;
 mod model;
 mod promises;
+mod tail;
 mod upkeep;
