@@ -27,6 +27,7 @@ mod link_cut;
 mod repeat;
 mod resolve;
 mod restart;
+mod restored;
 mod reversal_ignored;
 mod second_process;
 mod silent_peers;

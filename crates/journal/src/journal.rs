@@ -203,6 +203,12 @@ impl<S: Storage> Journal<S> {
         Lsn(self.next)
     }
 
+    /// What tells this journal from every other; made with it, and the same in every copy of it.
+    #[must_use]
+    pub fn identity(&self) -> [u8; 16] {
+        self.shared.identity
+    }
+
     /// The last record that is durable; 0 when there is none.
     #[must_use]
     pub fn durable(&self) -> Lsn {

@@ -71,6 +71,24 @@ pub enum OpenError {
         /// Of the configuration.
         configured: u8,
     },
+    /// The caller did not take the journal that was found, and says why ([`Partition::open_if`]).
+    #[error("{0}")]
+    NotTaken(String),
+}
+
+/// Which journal was found, before this life writes to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What tells it from other journals, and is the same in every copy of it.
+    pub identity: [u8; 16],
+    /// Its last record.
+    pub last: Lsn,
+    /// How often it was started; 0 for a journal that was just made.
+    pub epoch: u32,
+    /// The keys of its newest life, by number and check value.
+    pub keys: Vec<(u16, [u8; 8])>,
+    /// The key that will seal cards from now on, by number and check value.
+    pub seals: (u16, [u8; 8]),
 }
 
 /// What a partition is opened with.
@@ -140,6 +158,20 @@ impl<S: Storage> Partition<S> {
     /// # Errors
     /// [`OpenError`], with the file, the offset and what to do (K5, K6).
     pub fn open(storage: Arc<S>, options: Options, now: Now) -> Result<(Self, Opened), OpenError> {
+        Self::open_if(storage, options, now, |_| Ok(()))
+    }
+
+    /// As [`Partition::open`], if the caller takes the journal that is found: no directory can tell by itself that a newer
+    /// copy of it exists (K5).
+    ///
+    /// # Errors
+    /// [`OpenError::NotTaken`] with what the caller says. No record was written.
+    pub fn open_if(
+        storage: Arc<S>,
+        options: Options,
+        now: Now,
+        takes: impl FnOnce(&Found) -> Result<(), String>,
+    ) -> Result<(Self, Opened), OpenError> {
         let Options { journal: journal_options, config, keys } = options;
         let mut core = Switch::new(config.clone());
         let mut other_partition = None;
@@ -148,6 +180,10 @@ impl<S: Storage> Partition<S> {
             take(&mut core, &mut checkpoint, &config, &mut other_partition, replay)
         })?;
         check_belongs(&core, &keys, other_partition)?;
+        let seals = keys.checks().into_iter().find(|(number, _)| *number != 0).expect("there is a PAN key");
+        let last = Lsn(recovered.last.0);
+        let found = Found { identity: journal.identity(), last, epoch: core.epoch(), keys: core.keys().to_vec(), seals };
+        takes(&found).map_err(OpenError::NotTaken)?;
         let mut partition = Partition {
             sealer: Sealer::new(&keys, 0),
             has_reserve: journal.has_reserve(),
@@ -329,6 +365,11 @@ impl<S: Storage> Partition<S> {
     /// False when the journal cannot promise room: new intents get 96, and the daemon is not ready (M6).
     pub fn has_reserve(&self) -> bool {
         self.has_reserve
+    }
+
+    /// The last record that is durable.
+    pub fn durable(&self) -> Lsn {
+        Lsn(self.journal.durable().0)
     }
 
     /// Whether a commit is in flight.

@@ -20,6 +20,7 @@ pub mod parsers;
 mod serve;
 mod shell;
 mod tls;
+mod witness;
 
 /// The program: does what the command line says.
 pub fn run() -> std::process::ExitCode {

@@ -32,6 +32,7 @@ use crate::shell::engine::{Engine, Event, Sender};
 use crate::shell::links::LinkSecurity;
 use crate::shell::{Shell, links, terminals};
 use crate::tls;
+use crate::witness::Witness;
 
 /// A configuration together with the files that it names.
 pub(crate) struct Prepared {
@@ -91,7 +92,7 @@ pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
 
 async fn run(prepared: Prepared) -> Result<Exit, Failure> {
     let Prepared { settings, keys, terminals, links } = prepared;
-    let partition = open(&settings, keys)?;
+    let (partition, witness) = open(&settings, keys)?;
     // What an earlier process wrote must not be taken for ours.
     forget(settings.listen.addresses_file.clone());
     let left_behind = settings.listen.addresses_file.iter().chain([&settings.admin]).cloned().collect::<Vec<_>>();
@@ -116,15 +117,17 @@ async fn run(prepared: Prepared) -> Result<Exit, Failure> {
         }
     }
     spawn_local(terminals::accept(shell.clone(), listener, TlsAcceptor::from(terminals)));
-    let engine = Engine::new(partition, shell, health, (sender, receiver));
+    let engine = Engine::new(partition, witness, shell, health, (sender, receiver));
     let ended = engine.map_err(|error| Failure::new(Exit::Failed, error))?.run().await;
     forget(left_behind);
     ended
 }
 
-/// Opens the journal; logs what was found.
-fn open(settings: &Settings, keys: Keys) -> Result<Partition<journal::FsStorage>, Failure> {
+/// Opens the journal, if it is the one that its witness saw (K5); logs what was found.
+fn open(settings: &Settings, keys: Keys) -> Result<(Partition<journal::FsStorage>, Witness), Failure> {
     let dir = &settings.journal.dir;
+    let mut witness =
+        Witness::open(&settings.journal).map_err(|error| Failure::new(Exit::JournalDamaged, anyhow!(error)))?;
     let storage = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -133,12 +136,15 @@ fn open(settings: &Settings, keys: Keys) -> Result<Partition<journal::FsStorage>
         .with_context(|| format!("cannot open the journal's directory {}", dir.display()))
         .map_err(|error| Failure::new(Exit::JournalStorage, error))?;
     let options = Options { journal: settings.journal.options.clone(), config: settings.core.clone(), keys };
-    let (partition, opened) = Partition::open(Arc::new(storage), options, clock::now()).map_err(|error| {
+    let storage = Arc::new(storage);
+    let opened = Partition::open_if(storage, options, clock::now(), |found| witness.takes(found));
+    let (partition, opened) = opened.map_err(|error| {
         let exit = exit_of(&error);
         Failure::new(exit, anyhow!(error).context(format!("journal {}", dir.display())))
     })?;
     log_opened(&opened);
-    Ok(partition)
+    witness.started(partition.durable().0, opened.epoch);
+    Ok((partition, witness))
 }
 
 /// What the start found, for the log.
@@ -172,7 +178,8 @@ fn exit_of(error: &OpenError) -> Exit {
         | OpenError::IssuerGone { .. }
         | OpenError::OtherPartition { .. } => Exit::Config,
         OpenError::Journal(journal::OpenError::Io { .. }) => Exit::JournalStorage,
-        OpenError::Journal(journal::OpenError::Damaged { .. } | journal::OpenError::Rejected { .. }) => Exit::JournalDamaged,
+        OpenError::Journal(journal::OpenError::Damaged { .. } | journal::OpenError::Rejected { .. })
+        | OpenError::NotTaken(_) => Exit::JournalDamaged,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line. Every command says what it does, with an example; exit codes stand below `switchd --help`.
 
+pub(crate) mod adopt;
 pub(crate) mod ask;
 pub(crate) mod decode;
 
@@ -64,6 +65,14 @@ enum Command {
         after_help = "Examples:\n  switchd resolve 632610000001 --as stands --who ann --why \"on the issuer's list\" --config state/switchd.toml\n  switchd resolve 632610000001 --as adjusted-elsewhere --amount 500 --who ann --why \"ticket 7\" --socket state/admin.sock"
     )]
     Resolve(ask::ResolveArgs),
+    /// Take the journal that is there at the next start, although its witness says that a newer one exists (K5).
+    ///
+    /// For a journal that had to be restored from an older copy, or begun anew, because the newest is lost. What the copy
+    /// lacks is unknown to the switch: first settle it with the issuers, as docs/OPERATIONS.md says. The daemon must not run.
+    #[command(
+        after_help = "Example:\n  switchd adopt --config state/switchd.toml --who ann --why \"disk lost, copy of 3 h; list settled, ticket 7\""
+    )]
+    Adopt(adopt::AdoptArgs),
     #[cfg(feature = "counterparts")]
     #[command(flatten)]
     Counterpart(super::counterpart::Command),
@@ -119,6 +128,7 @@ pub(crate) fn run() -> Exit {
         Command::Doubt(args) => ask::doubt(&args),
         Command::Tx(args) => ask::tx(&args),
         Command::Resolve(args) => ask::resolve(&args),
+        Command::Adopt(args) => adopt::run(&args),
         #[cfg(feature = "counterparts")]
         Command::Counterpart(command) => super::counterpart::run(command),
         #[cfg(feature = "counterparts")]

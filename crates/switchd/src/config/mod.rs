@@ -61,6 +61,8 @@ pub(crate) struct JournalSettings {
     pub(crate) dir: PathBuf,
     /// The file with the PAN key and the look-up key.
     pub(crate) keys: PathBuf,
+    /// The file that remembers how far the journal was, outside its directory (K5).
+    pub(crate) witness: PathBuf,
     /// Sizes.
     pub(crate) options: journal::Options,
 }

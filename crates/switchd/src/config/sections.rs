@@ -3,7 +3,7 @@
 //! The defaults of the money rules are those of `switch::config`. Relations between settings are judged in `check`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use iso8583::{Dialect, ResponseCode};
 use switch::{AtDeadline, CodeTable, GroupNo, IssuerNo, LinkNo, Money, OnRekey, OnRepeat};
@@ -58,11 +58,21 @@ fn one<T>(root: &Section<'_, '_>, key: &'static str, read: impl FnOnce(&Section<
 }
 
 fn journal(root: &Section<'_, '_>) -> JournalSettings {
-    one(root, "journal", |s| JournalSettings {
-        dir: s.need_path("dir"),
-        keys: s.need_path("keys"),
-        options: journal_options(s),
+    one(root, "journal", |s| {
+        let dir = s.need_path("dir");
+        let witness = s.path("witness").unwrap_or_else(|| beside(&dir));
+        if !dir.as_os_str().is_empty() && witness.starts_with(&dir) {
+            s.wrong_here("witness", "lies in the journal's directory, and would be copied and restored with it");
+        }
+        JournalSettings { keys: s.need_path("keys"), options: journal_options(s), dir, witness }
     })
+}
+
+/// `journal.witness` beside the directory `journal`.
+fn beside(dir: &Path) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(".witness");
+    dir.with_file_name(name)
 }
 
 /// Sizes, and how they must fit each other: said here, with the line, as the journal knows no keys of a configuration.

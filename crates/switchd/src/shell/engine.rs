@@ -21,6 +21,7 @@ use crate::exit::{Exit, Failure};
 use crate::observe::admin::Question;
 use crate::observe::health::Health;
 use crate::observe::resolve::Order;
+use crate::witness::Witness;
 
 /// What comes to the engine from other threads.
 pub(crate) enum Event {
@@ -49,6 +50,8 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 /// The partition and what moves it.
 pub(crate) struct Engine {
     partition: Partition<FsStorage>,
+    /// How far the journal is, said outside its directory (K5).
+    witness: Witness,
     shell: Rc<Shell>,
     health: Arc<Health>,
     events: mpsc::UnboundedReceiver<Event>,
@@ -76,12 +79,14 @@ impl Engine {
     /// Puts an opened partition between the shell's tasks and its threads.
     pub(crate) fn new(
         partition: Partition<FsStorage>,
+        witness: Witness,
         shell: Rc<Shell>,
         health: Arc<Health>,
         (to_self, events): (Sender, mpsc::UnboundedReceiver<Event>),
     ) -> std::io::Result<Self> {
         Ok(Engine {
             partition,
+            witness,
             shell,
             health,
             events,
@@ -172,6 +177,7 @@ impl Engine {
             self.next_tick = Instant::now() + TICK;
             self.tick(now.wall_ms);
             self.upkeep();
+            self.witness.follow(self.partition.durable().0);
             let count = self.shell.refusals.renew();
             if count > 0 {
                 tracing::info!(count, "more connections refused before the end of their handshake");
@@ -320,7 +326,9 @@ impl Engine {
             let event = self.events.recv().await;
             self.take_in(event)?;
         }
+        let last = self.partition.view().lsn();
         self.partition.close().map_err(|error| Failure::new(Exit::JournalStorage, error))?;
+        self.witness.stopped(last.0);
         tracing::info!(exit = exit.name(), "stopped");
         Ok(exit)
     }

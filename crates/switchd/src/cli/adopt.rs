@@ -1,0 +1,43 @@
+//! `switchd adopt`: an operator takes the journal that is there although its witness speaks against it (K5).
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::Args;
+use journal::Storage;
+
+use crate::config;
+use crate::exit::{Exit, Failure};
+use crate::witness;
+
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Who decides; goes into the log of the next start.
+    #[arg(long, value_name = "NAME")]
+    who: String,
+    /// Why; goes into the log of the next start.
+    #[arg(long, value_name = "TEXT")]
+    why: String,
+}
+
+/// Writes the decision into the witness; the next start carries it out.
+pub(crate) fn run(args: &AdoptArgs) -> Result<Exit, Failure> {
+    let journal = config::load(&args.config).map_err(|problems| Failure::new(Exit::Config, problems))?.journal;
+    // Held until the end: a daemon that runs would write its own witness over this.
+    let _lock = match journal::FsStorage::new(&journal.dir).and_then(|storage| storage.lock()) {
+        Ok(lock) => Some(lock),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            return Err(Failure::new(Exit::JournalLocked, anyhow!("the daemon runs; next: stop it")));
+        }
+        // No directory: a new journal is to begin in place of one that is gone.
+        Err(_) => None,
+    };
+    let known =
+        witness::adopt(&journal, &args.who, &args.why).map_err(|error| Failure::new(Exit::Failed, anyhow!(error)))?;
+    println!("The next start takes the journal in {}: {known}.", journal.dir.display());
+    println!("It will want a PAN key that never sealed; see docs/OPERATIONS.md, \"Backup and restore\".");
+    Ok(Exit::Done)
+}
