@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use journal::{ReadError, Reader, Storage};
-use switch::{Config, Damaged, Entry, Finder, Input, Lsn, Query, QueryId, Switch};
+use switch::{Config, Damaged, Entry, Finder, Historian, Input, Lsn, Movement, Query, QueryId, Switch, Told};
 
 /// A scan of the journal for one query.
 pub struct LookUp<S: Storage> {
@@ -30,6 +30,32 @@ impl<S: Storage> LookUp<S> {
         Input::Found { query: id, found: found.ok().map(|()| finder.finish()) }
     }
 }
+
+/// A scan of the journal for the whole history of some movements, for people.
+pub struct HistoryJob<S: Storage> {
+    reader: Reader<S>,
+}
+
+impl<S: Storage> HistoryJob<S> {
+    pub(crate) fn new(reader: Reader<S>) -> HistoryJob<S> {
+        HistoryJob { reader }
+    }
+
+    /// Scans what is durable. Blocks, and disturbs nobody: it reads files. The newest `most` movements, oldest first, and how
+    /// many older ones were left out.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn run(self, wanted: impl Fn(&Movement) -> bool, most: usize) -> Result<(Vec<Told>, u64), ScanError> {
+        let mut historian = Historian::new(wanted, most);
+        let from = journal::Lsn(1).max(self.reader.oldest());
+        scan(&self.reader, from, self.reader.durable(), |lsn, entry| historian.take(lsn, entry))?;
+        Ok(historian.finish())
+    }
+}
+
+/// Why records could not be read or understood.
+pub type ScanError = CheckpointError;
 
 /// Why a checkpoint was not made.
 #[derive(Debug, thiserror::Error)]

@@ -99,6 +99,11 @@ impl Keys {
         Keys { pan: vec![(1, key())], hmac: key() }
     }
 
+    /// How many PAN keys there are: one seals, all of them open.
+    pub fn pan_keys(&self) -> usize {
+        self.pan.len()
+    }
+
     /// Writes a new file that only its owner may read. It must not exist.
     ///
     /// # Errors
@@ -217,10 +222,12 @@ impl Sealer {
 
     /// The card of a PAN: sealed, keyed, masked.
     pub(crate) fn card(&mut self, pan: &Pan) -> Card {
-        let tag = hmac::sign(&self.hmac, pan.digits());
-        let mut hmac = [0; 16];
-        hmac.copy_from_slice(&tag.as_ref()[..16]);
-        Card { sealed: self.seal(pan), hmac: CardHmac(hmac), masked: pan.masked() }
+        Card { sealed: self.seal(pan), hmac: mark(&self.hmac, pan), masked: pan.masked() }
+    }
+
+    /// What a PAN is known by in records.
+    pub(crate) fn marks(&self, pan: &Pan) -> Vec<CardHmac> {
+        vec![mark(&self.hmac, pan)]
     }
 
     fn seal(&mut self, pan: &Pan) -> SealedPan {
@@ -248,6 +255,13 @@ impl Sealer {
         let len = usize::from(*open.first()?);
         Pan::try_from(open.get(1..=len)?).ok()
     }
+}
+
+fn mark(key: &hmac::Key, pan: &Pan) -> CardHmac {
+    let tag = hmac::sign(key, pan.digits());
+    let mut mark = [0; 16];
+    mark.copy_from_slice(&tag.as_ref()[..16]);
+    CardHmac(mark)
 }
 
 fn aad(id: u16) -> Aad<[u8; 2]> {

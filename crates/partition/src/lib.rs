@@ -25,9 +25,9 @@ use std::time::Duration;
 
 use iso8583::Pan;
 use journal::{Journal, Reader, Recovered, Rejected, Replay, Storage};
-use switch::{Action, Admission, Config, Entry, Input, Lsn, Now, Output, Query, Report, Switch};
+use switch::{Action, Admission, CardHmac, Config, Entry, Input, Lsn, Now, Output, Query, Report, Switch};
 
-pub use background::{CheckpointDone, CheckpointJob, LookUp};
+pub use background::{CheckpointDone, CheckpointJob, HistoryJob, LookUp, ScanError};
 pub use journal::{Commit, Committed, Poisoned};
 pub use keys::{KeyError, Keys};
 
@@ -396,6 +396,16 @@ impl<S: Storage> Partition<S> {
     /// The work of an [`Action::Find`]: a scan of the durable journal, for any thread.
     pub fn look_up(&self, query: &Query) -> LookUp<S> {
         LookUp::new(self.journal.reader(), *query)
+    }
+
+    /// What a card is known by in records: a mark for each look-up key.
+    pub fn marks(&self, pan: &Pan) -> Vec<CardHmac> {
+        self.sealer.marks(pan)
+    }
+
+    /// The work of telling the history of movements to a person: a scan of the durable journal, for any thread.
+    pub fn history(&self) -> HistoryJob<S> {
+        HistoryJob::new(self.journal.reader())
     }
 
     /// The work of making the next checkpoint, when a segment was sealed since the newest; for any thread.

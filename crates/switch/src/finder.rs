@@ -1,10 +1,11 @@
-//! The result of a look-up: what a scan of the journal says about one terminal's STAN.
+//! The result of a look-up: what a scan of the journal says about one terminal's STAN, or tells a person of a movement.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::action::Query;
 use crate::binary::Damaged;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, MovementId};
 use crate::movement::Movement;
 use crate::record::{Entry, Record};
 use crate::state::State;
@@ -41,18 +42,80 @@ impl Finder {
                     && movement.begun_wall_ms >= query.since_wall_ms
             })
         };
-        let known = |id| self.state.movements.contains_key(&id);
-        let concerns = match &entry.record {
-            Record::Intent { movement } | Record::Recalled { movement } => asked_for(movement),
-            // What was offered is unknown after it (K2).
-            Record::Restarted { .. } => true,
-            other => other.movement().is_some_and(known),
-        };
-        if concerns { self.state.apply(lsn, entry) } else { Ok(()) }
+        if concerns(&self.state, entry, asked_for) { self.state.apply(lsn, entry) } else { Ok(()) }
     }
 
     /// What was found, oldest first.
     pub fn finish(self) -> Vec<Movement> {
         self.state.movements.into_values().collect()
+    }
+}
+
+/// Whether a record is about a movement that is held already, or that `wanted` takes in with this record.
+fn concerns(held: &State, entry: &Entry, wanted: impl Fn(&Movement) -> bool) -> bool {
+    match &entry.record {
+        Record::Intent { movement } | Record::Recalled { movement } => wanted(movement),
+        // What was offered is unknown after it (K2).
+        Record::Restarted { .. } => true,
+        other => other.movement().is_some_and(|id| held.movements.contains_key(&id)),
+    }
+}
+
+/// A movement with every record about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// As the newest of these records leaves it.
+    pub movement: Movement,
+    /// The records about it, oldest first; those of restarts are not among them.
+    pub records: Vec<(Lsn, Entry)>,
+}
+
+/// Collects the whole history of the movements that `wanted` takes, from records in their order: for people.
+///
+/// Not the look-up that decisions are made on: that is [`Finder`]. Keeps the newest movements where there are more than
+/// it may keep.
+#[derive(Debug)]
+pub struct Historian<W> {
+    wanted: W,
+    most: usize,
+    state: State,
+    records: BTreeMap<MovementId, Vec<(Lsn, Entry)>>,
+    /// The newest movement that was let go again.
+    left_out: Option<MovementId>,
+    dropped: u64,
+}
+
+impl<W: Fn(&Movement) -> bool> Historian<W> {
+    /// One that has seen no record, and keeps `most` movements.
+    pub fn new(wanted: W, most: usize) -> Self {
+        Historian { wanted, most, state: State::keeping_all(), records: BTreeMap::new(), left_out: None, dropped: 0 }
+    }
+
+    /// Takes the next record.
+    ///
+    /// # Errors
+    /// The record does not follow from those before it.
+    pub fn take(&mut self, lsn: Lsn, entry: &Entry) -> Result<(), Damaged> {
+        if !concerns(&self.state, entry, &self.wanted) {
+            return Ok(());
+        }
+        self.state.apply(lsn, entry)?;
+        let Some(id) = entry.record.movement().filter(|id| Some(*id) > self.left_out) else { return Ok(()) };
+        self.records.entry(id).or_default().push((lsn, entry.clone()));
+        if self.records.len() > self.most {
+            self.left_out = self.records.pop_first().map(|(id, _)| id);
+            self.dropped += 1;
+        }
+        Ok(())
+    }
+
+    /// What was found, oldest first, and how many older movements were not kept.
+    pub fn finish(self) -> (Vec<Told>, u64) {
+        let mut movements = self.state.movements;
+        let told = self
+            .records
+            .into_iter()
+            .filter_map(|(id, records)| movements.remove(&id).map(|movement| Told { movement, records }));
+        (told.collect(), self.dropped)
     }
 }

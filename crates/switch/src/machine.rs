@@ -121,6 +121,10 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    pub(crate) fn timer_ms(&self) -> Option<u64> {
+        self.timer.map(|(at_ms, _)| at_ms)
+    }
+
     pub(crate) fn reversal_timer_ms(&self) -> Option<u64> {
         self.reversal_timer.map(|(at_ms, _)| at_ms)
     }

@@ -224,6 +224,31 @@ impl Record {
             | Record::ReversalSeen { id } => Some(*id),
         }
     }
+
+    /// For people and programs: what was recorded.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Record::Restarted { .. } => "restarted",
+            Record::Intent { .. } => "intent",
+            Record::Answered { .. } => "answered",
+            Record::NeverSent { .. } => "never_sent",
+            Record::Delivery { .. } => "delivery",
+            Record::Obligation { .. } => "reversal_promised",
+            Record::ReversalNumbered { .. } => "reversal_numbered",
+            Record::ReversalAnswered { .. } => "reversal_answered",
+            Record::LateAnswer { .. } => "late_answer",
+            Record::AnotherApproval { .. } => "another_approval",
+            Record::Confirmed { .. } => "confirmed",
+            Record::NeedsOperator { .. } => "needs_operator",
+            Record::Resolved { .. } => "resolved",
+            Record::ExceptionClosed { .. } => "entry_closed",
+            Record::ReversalSeen { .. } => "terminal_reversed",
+            Record::Exception { .. } => "entry",
+            Record::Tombstone { .. } => "tombstone",
+            Record::Recalled { .. } => "recalled",
+            Record::StanUsed { .. } => "stan_used",
+        }
+    }
 }
 
 /// What an acknowledgement makes of the promise to reverse (R2, R3).

@@ -30,6 +30,70 @@ pub struct CensusRow {
     pub in_doubt: bool,
 }
 
+/// What an open movement waits for, as far as this process knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Next {
+    /// The issuer's answer; at the deadline it is given up and reversed (T1).
+    IssuerAnswer,
+    /// The kernel's word on the answer to the terminal (T8).
+    Handing,
+    /// The terminal's repeat of what could not be handed; at the deadline it is reversed (T8).
+    AskedAgain,
+    /// Its confirmation; at the deadline its group's rule decides (C2, C3, K2).
+    Confirmation,
+    /// The answer to a reversal that was sent; at the deadline it is sent again (R4).
+    ReversalAnswer,
+    /// The time of the next send of its reversal (R3, R4).
+    ReversalTime,
+    /// A link for its reversal, which is due (R0, R5).
+    ReversalLink,
+    /// A person.
+    Person,
+    /// Nothing: it has ended.
+    Nothing,
+}
+
+impl Next {
+    /// All of them, for tables.
+    pub const ALL: [Next; 9] = [
+        Next::IssuerAnswer,
+        Next::Handing,
+        Next::AskedAgain,
+        Next::Confirmation,
+        Next::ReversalAnswer,
+        Next::ReversalTime,
+        Next::ReversalLink,
+        Next::Person,
+        Next::Nothing,
+    ];
+
+    /// For `--json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Next::IssuerAnswer => "issuer_answer",
+            Next::Handing => "handing",
+            Next::AskedAgain => "asked_again",
+            Next::Confirmation => "confirmation",
+            Next::ReversalAnswer => "reversal_answer",
+            Next::ReversalTime => "reversal_time",
+            Next::ReversalLink => "reversal_link",
+            Next::Person => "person",
+            Next::Nothing => "nothing",
+        }
+    }
+}
+
+/// What happens next to a movement, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// What it waits for.
+    pub next: Next,
+    /// The deadline of that, on [`crate::Now::uptime_ms`]; `None` when no clock ends it.
+    pub at_uptime_ms: Option<u64>,
+    /// Sends of its reversal in this process.
+    pub sends: u32,
+}
+
 /// An open connection of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkView {
@@ -117,6 +181,46 @@ impl Switch {
     /// Every movement that memory holds, oldest first.
     pub fn movements(&self) -> impl Iterator<Item = &Movement> {
         self.state.movements.values()
+    }
+
+    /// What happens next to a movement, and when.
+    pub fn outlook(&self, movement: &Movement) -> Outlook {
+        let live = self.live.get(&movement.id);
+        let sending = live.map(|live| live.sending).unwrap_or_default();
+        let state_ms = live.and_then(|live| live.timer_ms());
+        let (next, at_uptime_ms) = match movement.state {
+            // A promise that stands beside the state is what is waited for: the state itself is at its end, or confirmed later.
+            StateKind::NeedsOperator => (Next::Person, None),
+            StateKind::AwaitingIssuer => (Next::IssuerAnswer, state_ms),
+            StateKind::AwaitingReversalAck
+            | StateKind::AwaitingDelivery
+            | StateKind::AwaitingConfirmation
+            | StateKind::Declined
+            | StateKind::Confirmed
+            | StateKind::Unwound
+            | StateKind::Resolved
+                if movement.owes() =>
+            {
+                let at_ms = live.and_then(|live| live.reversal_timer_ms());
+                if sending.in_flight.is_some() {
+                    (Next::ReversalAnswer, at_ms)
+                } else if sending.due.is_some() {
+                    (Next::ReversalLink, None)
+                } else {
+                    (Next::ReversalTime, at_ms)
+                }
+            }
+            StateKind::AwaitingDelivery if movement.evidence == Evidence::NotHanded => (Next::AskedAgain, state_ms),
+            StateKind::AwaitingDelivery => (Next::Handing, state_ms),
+            StateKind::AwaitingConfirmation => (Next::Confirmation, state_ms),
+            // Without a promise there is nothing to acknowledge.
+            StateKind::AwaitingReversalAck
+            | StateKind::Declined
+            | StateKind::Confirmed
+            | StateKind::Unwound
+            | StateKind::Resolved => (Next::Nothing, None),
+        };
+        Outlook { next, at_uptime_ms, sends: sending.sends }
     }
 
     /// Every open connection of a link.
