@@ -24,6 +24,8 @@ mod late_answer;
 mod law_page;
 mod leak;
 mod link_cut;
+mod offline;
+mod operate;
 mod repeat;
 mod resolve;
 mod restart;

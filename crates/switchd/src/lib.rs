@@ -21,6 +21,7 @@ mod serve;
 mod shell;
 mod tls;
 mod witness;
+mod words;
 
 /// The program: does what the command line says.
 pub fn run() -> std::process::ExitCode {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use partition::{KeyError, Keys, OpenError, Opened, Options, Partition};
 use rustls::ServerConfig;
+use serde::Serialize;
 use switch::LinkNo;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,6 +41,33 @@ pub(crate) struct Prepared {
     keys: Keys,
     terminals: Arc<ServerConfig>,
     links: BTreeMap<LinkNo, LinkSecurity>,
+}
+
+/// What a good configuration names, counted.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) groups: usize,
+    pub(crate) issuers: usize,
+    pub(crate) links: usize,
+    pub(crate) routes: usize,
+    pub(crate) certificates: usize,
+    pub(crate) pan_keys: usize,
+    pub(crate) journal: String,
+}
+
+impl Prepared {
+    /// What it names, counted.
+    pub(crate) fn summary(&self) -> Summary {
+        Summary {
+            groups: self.settings.groups.len(),
+            issuers: self.settings.core.issuers.len(),
+            links: self.settings.links.len(),
+            routes: self.settings.core.routes.len(),
+            certificates: self.settings.registry.len(),
+            pan_keys: self.keys.pan_keys(),
+            journal: self.settings.journal.dir.display().to_string(),
+        }
+    }
 }
 
 /// Reads and judges everything that a start needs, and touches nothing else.

@@ -2,7 +2,15 @@
 
 pub(crate) mod adopt;
 pub(crate) mod ask;
+mod check;
 pub(crate) mod decode;
+mod doubt;
+mod journal;
+mod read_only;
+mod resolve;
+mod status;
+pub(crate) mod time;
+mod tx;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,20 +49,25 @@ enum Command {
     /// Print a message field by field, masked unless --clear.
     #[command(after_help = "Example:\n  switchd decode --dialect iso87-ascii 30383030… --json")]
     Decode(decode::DecodeArgs),
-    /// List what is in doubt, and what needs a person, with the evidence.
+    /// Show the daemon at a glance: readiness, doubt, links, terminals.
+    #[command(after_help = "Example:\n  switchd status --config state/switchd.toml")]
+    Status(status::StatusArgs),
+    /// List what is in doubt, what happens next and when, and what needs a person, with the evidence.
     ///
     /// Shows the newest state, which may be newer than the disk: after a crash the last moments can read otherwise.
     #[command(
         after_help = "Examples:\n  switchd doubt --config state/switchd.toml\n  switchd doubt --socket state/admin.sock --json"
     )]
-    Doubt(ask::DoubtArgs),
-    /// Show one movement by its RRN, or all that are in memory.
+    Doubt(doubt::DoubtArgs),
+    /// Tell what happened to a movement: by RRN, by terminal and STAN, by terminal and day, or by card.
     ///
-    /// Shows the newest state, which may be newer than the disk: after a crash the last moments can read otherwise.
+    /// One plain sentence says what happened, whether money moved, and what the merchant may do; below it stand all that is
+    /// known and every record about it with its time. Memory shows the newest state, which may be newer than the disk; the
+    /// history is what is on disk.
     #[command(
-        after_help = "Examples:\n  switchd tx 632610000001 --config state/switchd.toml\n  switchd tx --all --json --socket state/admin.sock"
+        after_help = "Examples:\n  switchd tx 632610000001 --config state/switchd.toml\n  switchd tx --terminal TERM0001 --stan 17 --lang zh --config state/switchd.toml\n  switchd tx --terminal TERM0001/MERCHANT0000001 --day 2026-11-22 --socket state/admin.sock\n  switchd tx --card '400000******7899' --json --socket state/admin.sock\n  switchd tx --all --json --socket state/admin.sock"
     )]
-    Tx(ask::TxArgs),
+    Tx(tx::TxArgs),
     /// Decide what only a person can: what stands of a movement that `switchd doubt` lists, who says so, and why.
     ///
     /// Answered when the decision is durable; ends with 1 and the reason when it is not taken, and where nothing is open.
@@ -64,7 +77,7 @@ enum Command {
     #[command(
         after_help = "Examples:\n  switchd resolve 632610000001 --as stands --who ann --why \"on the issuer's list\" --config state/switchd.toml\n  switchd resolve 632610000001 --as adjusted-elsewhere --amount 500 --who ann --why \"ticket 7\" --socket state/admin.sock"
     )]
-    Resolve(ask::ResolveArgs),
+    Resolve(resolve::ResolveArgs),
     /// Take the journal that is there at the next start, although its witness says that a newer one exists (K5).
     ///
     /// For a journal that had to be restored from an older copy, or begun anew, because the newest is lost. What the copy
@@ -73,6 +86,13 @@ enum Command {
         after_help = "Example:\n  switchd adopt --config state/switchd.toml --who ann --why \"disk lost, copy of 3 h; list settled, ticket 7\""
     )]
     Adopt(adopt::AdoptArgs),
+    /// Read a journal offline: verify it, print its records, count them. Masked, and without its keys.
+    Journal(journal::JournalArgs),
+    /// Judge a configuration and every file that it names, as a start would; starts nothing.
+    ///
+    /// Ends with 10 and every wrong line where a start would refuse.
+    #[command(after_help = "Example:\n  switchd check --config state/switchd.toml")]
+    Check(check::CheckArgs),
     #[cfg(feature = "counterparts")]
     #[command(flatten)]
     Counterpart(super::counterpart::Command),
@@ -125,9 +145,12 @@ pub(crate) fn run() -> Exit {
         Command::Init(args) => run_init(&args),
         Command::Serve(args) => serve::serve(&args.config),
         Command::Decode(args) => decode::run(&args),
-        Command::Doubt(args) => ask::doubt(&args),
-        Command::Tx(args) => ask::tx(&args),
-        Command::Resolve(args) => ask::resolve(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Doubt(args) => doubt::doubt(&args),
+        Command::Tx(args) => tx::tx(&args),
+        Command::Resolve(args) => resolve::resolve(&args),
+        Command::Journal(args) => journal::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Adopt(args) => adopt::run(&args),
         #[cfg(feature = "counterparts")]
         Command::Counterpart(command) => super::counterpart::run(command),

@@ -1,5 +1,5 @@
-//! The admin socket: what `switchd doubt` and `switchd tx` ask, answered by the engine between two turns, and what
-//! `switchd resolve` orders, answered when the core has taken it and it is durable, or has refused it.
+//! The admin socket: what `switchd status`, `doubt`, `tx` and `watch` ask, answered by the engine between two turns, and
+//! what `switchd resolve` orders, answered when the core has taken it and it is durable, or has refused it.
 //!
 //! HTTP on a Unix socket. Who connects is judged by the kernel's word, before a byte is read: the daemon's own user or
 //! root. What is shown is the newest state, and may be newer than the disk.
@@ -17,13 +17,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use iso8583::Rrn;
-use switch::Switch;
+use switch::{Now, Switch};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
+use super::history::{self, Search, SearchJson};
 use super::json::{self, DoubtJson, MovementJson};
+use super::outlook::{self, AheadJson};
 use super::resolve::{Order, OrderJson};
+use super::status::StatusJson;
 use crate::shell::engine::Event;
 
 const NOT_AN_RRN: &str = "an RRN is up to 12 letters or digits";
@@ -31,40 +34,27 @@ const NOT_AN_RRN: &str = "an RRN is up to 12 letters or digits";
 const NOT_A_CASE: &str = "a movement is named by its RRN, an entry by its name on the list, such as entry-41";
 
 const NOT_IN_MEMORY: &str = "no movement of this RRN is in memory, which holds what is open and the newest `[partition] \
-                             dedup_keys` that ended; next: check the RRN with `switchd tx --all`, or ask the issuer";
+                             dedup_keys` that ended; next: `switchd tx RRN`, which looks in the journal too";
 
 /// A question for the engine.
-#[derive(Debug)]
 pub(crate) enum Question {
+    /// The daemon at a glance.
+    Status(oneshot::Sender<StatusJson>),
     /// Everything in doubt, and the entries for a person.
     Doubt(oneshot::Sender<DoubtJson>),
+    /// Movements with all that happened to them, from memory and journal.
+    History(Search, history::Reply),
     /// One movement.
     Movement(Rrn, oneshot::Sender<Option<MovementJson>>),
     /// Every movement in memory.
     Movements(oneshot::Sender<Vec<MovementJson>>),
 }
 
-impl Question {
-    /// Answers from what the core shows; who asked may be gone.
-    pub(crate) fn answer(self, view: &Switch) {
-        match self {
-            Question::Doubt(reply) => {
-                let _ = reply.send(doubt(view));
-            }
-            Question::Movement(rrn, reply) => {
-                let _ = reply.send(view.movement_by_rrn(&rrn).map(json::movement));
-            }
-            Question::Movements(reply) => {
-                let _ = reply.send(view.movements().map(json::movement).collect());
-            }
-        }
-    }
-}
-
-fn doubt(view: &Switch) -> DoubtJson {
-    let movements: Vec<MovementJson> = view.doubt().map(json::movement).collect();
+/// Everything in doubt.
+pub(crate) fn doubt(view: &Switch, now: Now) -> DoubtJson {
+    let movements: Vec<AheadJson> = view.doubt().map(|m| outlook::ahead(view, now, m)).collect();
     let exceptions = json::exceptions(view);
-    let unknown_deliveries = view.unknown_deliveries().map(json::movement).collect();
+    let unknown_deliveries = view.unknown_deliveries().map(|m| outlook::ahead(view, now, m)).collect();
     DoubtJson { in_doubt: movements.len(), movements, unknown_deliveries, exceptions }
 }
 
@@ -83,7 +73,9 @@ pub(crate) fn bind(path: &Path) -> io::Result<StdUnixListener> {
 /// Serves the socket; never ends.
 pub(crate) async fn serve(listener: StdUnixListener, engine: mpsc::UnboundedSender<Event>) -> io::Result<()> {
     let router = Router::new()
+        .route("/status", get(answer_status))
         .route("/doubt", get(answer_doubt))
+        .route("/history", post(answer_history))
         .route("/tx", get(answer_movements))
         .route("/tx/{rrn}", get(answer_movement))
         .route("/resolve/{case}", post(answer_resolve))
@@ -116,6 +108,22 @@ impl axum::serve::Listener for OwnUserOnly {
 }
 
 type Engine = State<mpsc::UnboundedSender<Event>>;
+
+async fn answer_status(engine: Engine) -> Response {
+    ask(&engine, Question::Status).await.map_or_else(stopping, |status| Json(status).into_response())
+}
+
+async fn answer_history(engine: Engine, Json(search): Json<SearchJson>) -> Response {
+    let search = match search.judge() {
+        Ok(search) => search,
+        Err(wrong) => return (StatusCode::BAD_REQUEST, wrong.to_string()).into_response(),
+    };
+    match ask(&engine, |reply| Question::History(search, reply)).await {
+        Some(Ok(history)) => Json(history).into_response(),
+        Some(Err(why)) => (StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
+        None => stopping(),
+    }
+}
 
 async fn answer_doubt(engine: Engine) -> Response {
     ask(&engine, Question::Doubt).await.map_or_else(stopping, |doubt| Json(doubt).into_response())

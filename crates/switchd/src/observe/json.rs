@@ -6,6 +6,7 @@ use iso8583::{Rrn, Stan, TerminalId};
 use serde::{Deserialize, Serialize};
 use switch::{Exception, Lsn, Movement, Resolution, Rule, Switch, Verdict};
 
+use super::outlook::AheadJson;
 use super::resolve::entry_name;
 
 /// One movement.
@@ -124,9 +125,9 @@ pub(crate) struct DoubtJson {
     /// How many movements are in doubt.
     pub(crate) in_doubt: usize,
     /// Those movements, oldest first.
-    pub(crate) movements: Vec<MovementJson>,
+    pub(crate) movements: Vec<AheadJson>,
     /// Approvals of which nobody knows whether the terminal got them (K2); not in doubt.
-    pub(crate) unknown_deliveries: Vec<MovementJson>,
+    pub(crate) unknown_deliveries: Vec<AheadJson>,
     /// Entries for a person, oldest first.
     pub(crate) exceptions: Vec<ExceptionJson>,
 }

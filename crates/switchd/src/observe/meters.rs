@@ -11,6 +11,7 @@ use iso8583::{Mti, ResponseCode};
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use partition::CommitStats;
+use serde::{Deserialize, Serialize};
 use switch::{CensusRow, IssuerNo, LinkNo, LinkView, StateKind};
 
 use crate::clock;
@@ -117,8 +118,23 @@ struct Open {
 
 type OpenKey = (StateKind, bool, IssuerNo, String);
 
+/// Answers since the start, summed up for `switchd status` and `switchd watch`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answers {
+    /// Money requests that were answered: 0100, 0200 and their repeats.
+    pub(crate) requests: u64,
+    /// Of those, with an approving code.
+    pub(crate) approved: u64,
+    /// How many decisions took at most so long: milliseconds, and the count at or below; the last has no bound.
+    pub(crate) within_ms: Vec<(u64, u64)>,
+}
+
+/// The bounds of [`Answers::within_ms`].
+const WITHIN_MS: &[u64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, u64::MAX];
+
 /// Every metric of the engine's thread.
 pub(crate) struct Meters {
+    tally: RefCell<Answers>,
     answers: Family<(&'static str, ResponseCode), Counter>,
     answer: Histogram,
     answer_issuer: Histogram,
@@ -143,7 +159,9 @@ pub(crate) struct Meters {
 impl Meters {
     /// Handles of the recorder that is installed.
     pub(crate) fn new() -> Self {
+        let within_ms = WITHIN_MS.iter().map(|bound| (*bound, 0)).collect();
         Meters {
+            tally: RefCell::new(Answers { within_ms, ..Answers::default() }),
             answers: Family::new(),
             answer: histogram!("switchd_answer_seconds"),
             answer_issuer: histogram!("switchd_answer_issuer_seconds"),
@@ -171,11 +189,29 @@ impl Meters {
         let label = KNOWN_MTIS.iter().find(|known| **known == mti.as_str()).copied().unwrap_or("other");
         let make = |key: &(&'static str, ResponseCode)| counter!("switchd_answers_total", "mti" => key.0, "code" => key.1.to_string());
         self.answers.get((label, code), make).increment(1);
+        if matches!(label, "0100" | "0101" | "0200" | "0201") {
+            let mut tally = self.tally.borrow_mut();
+            tally.requests += 1;
+            tally.approved += u64::from([b"00", b"10", b"11"].contains(&code.as_bytes()));
+        }
+    }
+
+    /// Answers since the start.
+    pub(crate) fn answers(&self) -> Answers {
+        self.tally.borrow().clone()
+    }
+
+    /// Open terminal connections.
+    pub(crate) fn terminals(&self) -> u32 {
+        self.terminals_open.get()
     }
 
     /// How long a decision took, and the issuer's part of it; milliseconds.
     pub(crate) fn answer_took(&self, after_ms: u64, issuer_ms: u64) {
         self.answer.record(seconds(after_ms));
+        for (_, count) in self.tally.borrow_mut().within_ms.iter_mut().filter(|(bound, _)| after_ms <= *bound) {
+            *count += 1;
+        }
         if issuer_ms > 0 {
             self.answer_issuer.record(seconds(issuer_ms));
         }

@@ -2,10 +2,13 @@
 
 pub(crate) mod admin;
 pub(crate) mod health;
+pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod json;
 pub(crate) mod log;
 pub(crate) mod meters;
 pub(crate) mod notes;
+pub(crate) mod outlook;
 pub(crate) mod quota;
 pub(crate) mod resolve;
+pub(crate) mod status;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use journal::FsStorage;
 use partition::{CheckpointDone, Commit, Committed, Partition};
-use switch::{Action, Admission, Input};
+use switch::{Action, Admission, Input, Now};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shell;
@@ -18,9 +18,12 @@ use super::dispatch;
 use super::worker::Worker;
 use crate::clock;
 use crate::exit::{Exit, Failure};
-use crate::observe::admin::Question;
+use crate::observe::admin::{self, Question};
 use crate::observe::health::Health;
+use crate::observe::history::{self, CardWanted, Search};
+use crate::observe::json;
 use crate::observe::resolve::Order;
+use crate::observe::status::{self, Facts, StatusJson};
 use crate::witness::Witness;
 
 /// What comes to the engine from other threads.
@@ -59,6 +62,10 @@ pub(crate) struct Engine {
     committer: Worker,
     searcher: Worker,
     checkpointer: Worker,
+    /// Tells histories to operators: apart from the look-ups that terminals wait for.
+    historian: Worker,
+    /// Uptime at the start of the engine.
+    started_ms: u64,
     inputs: Vec<Input>,
     actions: Vec<Action>,
     /// When the group in flight was closed.
@@ -94,6 +101,8 @@ impl Engine {
             committer: Worker::start("commit")?,
             searcher: Worker::start("look-up")?,
             checkpointer: Worker::start("checkpoint")?,
+            historian: Worker::start("history")?,
+            started_ms: clock::now().uptime_ms,
             inputs: Vec::new(),
             actions: Vec::new(),
             commit_since: None,
@@ -152,7 +161,7 @@ impl Engine {
                 Ok(lsn) => tracing::info!(lsn = lsn.0, "checkpoint"),
                 Err(error) => tracing::error!(%error, "no checkpoint; the next start takes longer"),
             },
-            Event::Ask(question) => question.answer(self.partition.view()),
+            Event::Ask(question) => self.answer(question),
             Event::Resolve(order) => self.shell.mailbox.push(self.shell.orders.input(order)),
             Event::Refresh(reply) => {
                 self.tick(clock::now().wall_ms);
@@ -263,6 +272,54 @@ impl Engine {
         }
     }
 
+    /// Answers an operator's question: from what the core shows, or on a thread of its own. Who asked may be gone.
+    fn answer(&self, question: Question) {
+        let (view, now) = (self.partition.view(), clock::now());
+        match question {
+            Question::Status(reply) => {
+                let _ = reply.send(self.status(now));
+            }
+            Question::Doubt(reply) => {
+                let _ = reply.send(admin::doubt(view, now));
+            }
+            Question::Movement(rrn, reply) => {
+                let _ = reply.send(view.movement_by_rrn(&rrn).map(json::movement));
+            }
+            Question::Movements(reply) => {
+                let _ = reply.send(view.movements().map(json::movement).collect());
+            }
+            Question::History(search, reply) => self.tell(search, now, reply),
+        }
+    }
+
+    fn status(&self, now: Now) -> StatusJson {
+        status::status(Facts {
+            view: self.partition.view(),
+            settings: &self.shell.settings,
+            up_ms: now.uptime_ms.saturating_sub(self.started_ms),
+            wall_ms: now.wall_ms,
+            not_ready: self.not_ready(),
+            terminals: self.shell.meters.terminals(),
+            inputs_waiting: self.shell.mailbox.len(),
+            answers: self.shell.meters.answers(),
+        })
+    }
+
+    /// Has a history told: the journal's part on a thread of its own.
+    fn tell(&self, mut search: Search, now: Now, reply: history::Reply) {
+        if let Some(CardWanted::Number(pan)) = &search.card {
+            search.card = Some(CardWanted::Marks(self.partition.marks(pan)));
+        }
+        let view = self.partition.view();
+        let memory = history::in_memory(view, now, &search);
+        let issuers = view.config().issuers.iter().map(|(number, issuer)| (*number, issuer.name.clone())).collect();
+        let job = self.partition.history();
+        self.historian.run(move || {
+            let scanned = job.run(|movement| search.takes(movement), history::most());
+            let _ = reply.send(history::told(scanned, memory, now, &issuers));
+        });
+    }
+
     /// Sets the gauges and the readiness.
     fn tick(&mut self, wall_ms: u64) {
         let view = self.partition.view();
@@ -270,6 +327,13 @@ impl Engine {
         let links: Vec<switch::LinkView> = view.links().collect();
         meters.set_census(&view.census(), wall_ms);
         meters.set_links(settings.links.keys().copied(), &links);
+        let reasons = self.not_ready();
+        meters.set_state(self.shell.mailbox.len(), reasons.is_empty());
+        self.health.set_not_ready(reasons);
+    }
+
+    /// Why it takes no new requests; empty when it does.
+    fn not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.drain_until.is_some() {
             reasons.push("draining".to_owned());
@@ -277,13 +341,12 @@ impl Engine {
         if !self.partition.has_reserve() {
             reasons.push("the journal has no reserve (M6)".to_owned());
         }
-        for (number, issuer) in &settings.core.issuers {
-            if !links.iter().any(|link| link.number.issuer == *number && link.ready) {
+        for (number, issuer) in &self.shell.settings.core.issuers {
+            if !self.partition.view().links().any(|link| link.number.issuer == *number && link.ready) {
                 reasons.push(format!("issuer {} ({}): no link is ready", number.0, issuer.name));
             }
         }
-        meters.set_state(self.shell.mailbox.len(), reasons.is_empty());
-        self.health.set_not_ready(reasons);
+        reasons
     }
 
     /// Begins a drain; the second time, ends it.

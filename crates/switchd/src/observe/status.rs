@@ -1,0 +1,168 @@
+//! What `switchd status` and `switchd watch` show: the daemon at a glance.
+
+use serde::{Deserialize, Serialize};
+use switch::{CensusRow, LinkView, Switch};
+
+use super::meters::Answers;
+use crate::config::Settings;
+
+/// The daemon now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StatusJson {
+    /// Of the program.
+    pub(crate) version: String,
+    /// The process.
+    pub(crate) pid: u32,
+    /// Which partition it serves.
+    pub(crate) partition: u8,
+    /// How often the partition was started.
+    pub(crate) start: u32,
+    /// Since this start, milliseconds.
+    pub(crate) up_ms: u64,
+    /// When this was true, milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    /// Whether it takes new requests, as `/readyz` says.
+    pub(crate) ready: bool,
+    /// Why not.
+    pub(crate) not_ready: Vec<String>,
+    /// The newest record.
+    pub(crate) lsn: u64,
+    /// Movements in memory.
+    pub(crate) movements: usize,
+    /// Movements in doubt; must return to zero.
+    pub(crate) in_doubt: u64,
+    /// Age of the oldest, milliseconds.
+    pub(crate) oldest_ms: Option<u64>,
+    /// What is open, by state, issuer and currency.
+    pub(crate) open: Vec<OpenJson>,
+    /// Entries for a person.
+    pub(crate) entries: usize,
+    /// Open terminal connections.
+    pub(crate) terminals: u32,
+    /// Inputs that wait for the core.
+    pub(crate) inputs_waiting: usize,
+    /// Answers since this start.
+    pub(crate) answers: Answers,
+    /// Every configured link.
+    pub(crate) links: Vec<LinkJson>,
+}
+
+/// Open movements of one state, issuer and currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenJson {
+    /// What they wait for.
+    pub(crate) state: String,
+    /// Whether they are in doubt.
+    pub(crate) in_doubt: bool,
+    /// The issuer's number.
+    pub(crate) issuer: u16,
+    /// DE49.
+    pub(crate) currency: String,
+    /// How many.
+    pub(crate) count: u64,
+    /// Their requested amounts, minor units.
+    pub(crate) amount: u64,
+    /// Age of the oldest, milliseconds.
+    pub(crate) oldest_ms: Option<u64>,
+}
+
+/// A configured link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LinkJson {
+    /// Its number, as in movements.
+    pub(crate) link: String,
+    /// Its name in the configuration.
+    pub(crate) name: String,
+    /// The issuer's name in the configuration.
+    pub(crate) issuer: String,
+    /// Where the issuer's host is.
+    pub(crate) address: String,
+    /// Connections that are wanted.
+    pub(crate) connections: u16,
+    /// Connections that are open.
+    pub(crate) open: usize,
+    /// Of those, taking messages: signed on and not failing.
+    pub(crate) ready: usize,
+    /// Requests without an answer.
+    pub(crate) in_flight: usize,
+}
+
+/// What the engine knows beside the core.
+pub(crate) struct Facts<'a> {
+    /// The core.
+    pub(crate) view: &'a Switch,
+    /// The configuration.
+    pub(crate) settings: &'a Settings,
+    /// Since the start, milliseconds.
+    pub(crate) up_ms: u64,
+    /// The wall clock, milliseconds since 1970.
+    pub(crate) wall_ms: u64,
+    /// Why it is not ready.
+    pub(crate) not_ready: Vec<String>,
+    /// Open terminal connections.
+    pub(crate) terminals: u32,
+    /// Inputs that wait for the core.
+    pub(crate) inputs_waiting: usize,
+    /// Answers since the start.
+    pub(crate) answers: Answers,
+}
+
+/// The daemon at a glance.
+pub(crate) fn status(facts: Facts<'_>) -> StatusJson {
+    let Facts { view, settings, up_ms, wall_ms, not_ready, terminals, inputs_waiting, answers } = facts;
+    let census = view.census();
+    let open: Vec<OpenJson> = census.iter().map(|row| open_row(row, wall_ms)).collect();
+    let doubtful = || open.iter().filter(|row| row.in_doubt);
+    let (in_doubt, oldest_ms) = (doubtful().map(|row| row.count).sum(), doubtful().filter_map(|row| row.oldest_ms).max());
+    StatusJson {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        partition: view.config().partition,
+        start: view.epoch(),
+        up_ms,
+        at_ms: wall_ms,
+        ready: not_ready.is_empty(),
+        not_ready,
+        lsn: view.lsn().0,
+        movements: view.movements().count(),
+        in_doubt,
+        oldest_ms,
+        open,
+        entries: view.exceptions().len(),
+        terminals,
+        inputs_waiting,
+        answers,
+        links: links(view, settings),
+    }
+}
+
+fn open_row(row: &CensusRow, wall_ms: u64) -> OpenJson {
+    OpenJson {
+        state: row.state.name().to_owned(),
+        in_doubt: row.in_doubt,
+        issuer: row.issuer.0,
+        currency: row.currency.to_string(),
+        count: row.count,
+        amount: row.amount_minor,
+        oldest_ms: row.oldest_wall_ms.map(|oldest| wall_ms.saturating_sub(oldest)),
+    }
+}
+
+/// Every configured link with what is open of it.
+pub(crate) fn links(view: &Switch, settings: &Settings) -> Vec<LinkJson> {
+    let views: Vec<LinkView> = view.links().collect();
+    let link = |(number, link): (&switch::LinkNo, &crate::config::LinkSettings)| {
+        let of_link = || views.iter().filter(|view| view.number == *number);
+        LinkJson {
+            link: number.to_string(),
+            name: link.name.clone(),
+            issuer: view.config().issuers.get(&number.issuer).map_or_else(String::new, |issuer| issuer.name.clone()),
+            address: link.address.clone(),
+            connections: link.connections,
+            open: of_link().count(),
+            ready: of_link().filter(|view| view.ready).count(),
+            in_flight: of_link().map(|view| view.in_flight).sum(),
+        }
+    };
+    settings.links.iter().map(link).collect()
+}

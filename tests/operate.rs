@@ -1,0 +1,198 @@
+//! What an operator asks a running daemon: `switchd status`, `doubt`, `tx` and `watch`, as the commands print it.
+//!
+//! Which movements are in doubt, and why, is `doubt.rs`. Invariant: nothing that any of them prints holds a card number.
+
+use std::process::Output;
+
+use counterparts::faults::{Fault, Side};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+
+use crate::support::daemon::{SWITCHD, switchd};
+use crate::support::site::{PAN, POOR_PAN};
+use crate::support::{Options, Site, code, reversal_of, sale, until, within};
+
+/// A command with the site's configuration.
+pub(crate) async fn run(site: &Site, args: &[&str]) -> Output {
+    let config = site.config();
+    switchd(args.iter().copied().chain(["--config", config.to_str().expect("the path is text")])).await
+}
+
+/// What a command prints when it ends well; never a card number.
+pub(crate) async fn said(site: &Site, args: &[&str]) -> String {
+    let output = run(site, args).await;
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    assert!(!text.contains(PAN) && !text.contains(POOR_PAN), "{args:?} prints a card number:\n{text}");
+    text
+}
+
+/// The same as JSON.
+pub(crate) async fn json(site: &Site, args: &[&str]) -> Value {
+    let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
+    serde_json::from_str(&said(site, &args).await).expect("--json prints JSON")
+}
+
+#[track_caller]
+fn holds(text: &str, wanted: &[&str]) {
+    for wanted in wanted {
+        assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn status_shows_readiness_doubt_links_and_what_was_answered() {
+    let mut site = Site::open(Options::impatient()).await;
+    let mut line = site.line(1).await;
+    assert_eq!(code(&line.ask(&sale(1, 1, PAN, 1250)).await), "00");
+    assert_eq!(code(&line.ask(&sale(1, 2, POOR_PAN, 1250)).await), "51");
+    let status = json(&site, &["status"]).await;
+    assert_eq!((&status["ready"], &status["in_doubt"], &status["terminals"]), (&true.into(), &0.into(), &1.into()));
+    assert_eq!((&status["answers"]["requests"], &status["answers"]["approved"]), (&2.into(), &1.into()));
+    let link = &status["links"][0];
+    assert_eq!((&link["name"], &link["ready"], &link["in_flight"]), (&"line 1".into(), &1.into(), &0.into()));
+    let text = said(&site, &["status"]).await;
+    holds(&text, &["ready", "in doubt   0", "2 since the start, 1 approved", "1 of 1 ready", "12.50 978"]);
+
+    site.on_requests(Fault::Silence(Side::AfterLedger));
+    assert_eq!(code(&line.ask(&sale(1, 3, PAN, 500)).await), "68");
+    let status = json(&site, &["status"]).await;
+    let open = status["open"].as_array().expect("a list");
+    assert_eq!(status["in_doubt"], 1);
+    assert!(open.iter().any(|row| row["in_doubt"] == true && row["state"] == "awaiting_reversal_ack"), "{status}");
+    site.nothing_in_doubt().await;
+
+    site.daemon.stop().await;
+    let output = run(&site, &["status"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    holds(&String::from_utf8_lossy(&output.stderr), &["nobody answers; next: "]);
+}
+
+#[tokio::test]
+async fn doubt_says_whose_how_old_how_much_and_what_comes_when() {
+    let site = Site::open(Options { original_horizon: 20_000, ..Options::impatient() }).await;
+    site.on_requests(Fault::Silence(Side::AfterLedger));
+    let request = sale(1, 1, PAN, 1250);
+    let asked = tokio::spawn({
+        let mut line = site.line(1).await;
+        let request = request.clone();
+        async move { line.ask(&request).await }
+    });
+    site.reaches(&request, "awaiting_issuer").await;
+    let doubt = json(&site, &["doubt"]).await;
+    let movement = &doubt["movements"][0];
+    assert_eq!((&movement["next"], &movement["issuer_name"]), (&"issuer_answer".into(), &"issuer of the test".into()));
+    let (now, at) = (movement["begun_ms"].as_u64().unwrap(), movement["next_at_ms"].as_u64().unwrap());
+    assert!((600..=800).contains(&(at - now)), "given up after response_timeout: {movement}");
+    assert_eq!(code(&asked.await.expect("it is answered")), "68");
+
+    // The early reversal is acknowledged, which does not count: the next goes at the horizon (R3).
+    let movement = until("the next send is at the horizon", async || {
+        let doubt = json(&site, &["doubt"]).await;
+        Some(doubt["movements"][0].clone()).filter(|movement| movement["next"] == "reversal_time")
+    })
+    .await;
+    assert_eq!(
+        (&movement["cause"], &movement["amount"], &movement["card"]),
+        (&"T1".into(), &1250.into(), &"400000******7899".into())
+    );
+    let in_ms = movement["next_at_ms"].as_u64().unwrap() - movement["begun_ms"].as_u64().unwrap();
+    assert!((15_000..=25_000).contains(&in_ms), "{movement}");
+    let text = said(&site, &["doubt"]).await;
+    holds(
+        &text,
+        &[
+            "in doubt: 1",
+            "12.50 978",
+            "issuer of the test",
+            "400000******7899",
+            "T1",
+            "next: its reversal is sent (R3, R4) in 1",
+        ],
+    );
+    holds(&said(&site, &["doubt", "--lang", "zh"]).await, &["next: 发送冲正"]);
+}
+
+#[tokio::test]
+async fn tx_tells_what_happened_by_rrn_key_day_and_card_in_two_languages() {
+    let mut site = Site::open(Options::default()).await;
+    let (sold, poor) = (sale(1, 1, PAN, 1250), sale(1, 2, POOR_PAN, 1250));
+    let mut line = site.line(1).await;
+    assert_eq!(code(&line.ask(&sold).await), "00");
+    assert_eq!(code(&line.ask(&poor).await), "51");
+    assert_eq!(code(&line.ask(&reversal_of(&sold, 3)).await), "00");
+    let (sold, poor) = (site.reaches(&sold, "unwound").await, site.reaches(&poor, "declined").await);
+
+    let kept = "the issuer answers the reversal 00 Approved; the promise is kept";
+    let text = until("the newest record is on disk", async || {
+        Some(said(&site, &["tx", &sold.rrn]).await).filter(|text| text.contains(kept))
+    })
+    .await;
+    let merchant = "It was undone, as its terminal reversed it (D8), and the issuer agrees; no money stands; the merchant has not been paid and may charge again.";
+    holds(
+        &text,
+        &[
+            merchant,
+            "0200 STAN 000001 from the terminal for 12.50 978",
+            "the issuer answers 00 Approved, approval ",
+            "a reversal is promised, reason ",
+        ],
+    );
+    let text = said(&site, &["tx", &poor.rrn]).await;
+    holds(
+        &text,
+        &[
+            "The issuer declined it (51 Insufficient funds); no money moved; the merchant has not been paid and may try another card (\"Not enough available balance\").",
+            "400000******0042",
+        ],
+    );
+    let text = said(&site, &["tx", &poor.rrn, "--lang", "zh"]).await;
+    holds(&text, &["发卡方拒绝（51 资金不足）；未扣款；商户未收到款项，请换卡或换其他支付方式（可用余额不足）。"]);
+
+    let rrns = async |args: &[&str]| -> Vec<Value> {
+        let found = json(&site, args).await;
+        found["found"].as_array().expect("a list").iter().map(|tx| tx["rrn"].clone()).collect()
+    };
+    let (sold, poor) = (Value::from(sold.rrn), Value::from(poor.rrn));
+    let today = said(&site, &["status"]).await;
+    let today = today.split(" at ").nth(1).and_then(|rest| rest.get(..10)).expect("status shows the day").to_owned();
+    let both = [sold.clone(), poor.clone()];
+    assert_eq!(rrns(&["tx", "--terminal", "TERM0001", "--stan", "2"]).await, both[1..]);
+    assert_eq!(rrns(&["tx", "--terminal", "TERM0001/MERCHANT0000001", "--day", &today]).await, both);
+    assert_eq!(rrns(&["tx", "--terminal", "TERM0001/MERCHANT0000002", "--day", &today]).await, [] as [Value; 0]);
+    assert_eq!(rrns(&["tx", "--terminal", "TERM0001", "--day", "1999-01-01"]).await, [] as [Value; 0]);
+    assert_eq!(rrns(&["tx", "--card", "400000******7899"]).await, both[..1]);
+    let one = json(&site, &["tx", poor.as_str().unwrap()]).await;
+    assert_eq!((&one["legs"][0]["what"], &one["legs"][1]["what"]), (&"intent".into(), &"answered".into()));
+
+    // A whole number goes by standard input alone.
+    let output = run(&site, &["tx", "--card", PAN]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(PAN));
+    assert_eq!(by_whole_card(&site, POOR_PAN).await, [poor]);
+    let log = site.daemon.log();
+    assert!(!log.contains(PAN) && !log.contains(POOR_PAN));
+
+    let output = run(&site, &["tx", "999999999999"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    holds(&String::from_utf8_lossy(&output.stderr), &["no movement of RRN 999999999999", "next: "]);
+
+    // What a crash leaves is the journal, and the history in it.
+    site.crash().await;
+    let one = json(&site, &["tx", sold.as_str().unwrap()]).await;
+    assert_eq!((&one["state"], &one["legs"][0]["what"]), (&"unwound".into(), &"intent".into()));
+}
+
+/// The RRNs of a card whose number is typed.
+async fn by_whole_card(site: &Site, pan: &str) -> Vec<Value> {
+    let mut command = tokio::process::Command::new(SWITCHD);
+    command.args(["tx", "--json", "--card", "-", "--config"]).arg(site.config());
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("the command starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(format!("{pan}\n").as_bytes()).await.expect("it reads");
+    drop(stdin);
+    let output = within("switchd tx to end", child.wait_with_output()).await.expect("it ends");
+    let found: Value = serde_json::from_slice(&output.stdout).expect("--json prints JSON");
+    found["found"].as_array().expect("a list").iter().map(|tx| tx["rrn"].clone()).collect()
+}
