@@ -317,3 +317,70 @@ fn the_units_configuration_has_the_units_paths() {
         assert!(unit.contains(made) && config.contains(path), "{made} for {path}");
     }
 }
+
+/// The bill of materials has what the production build needs, with a checksum for all that is not ours.
+#[test]
+fn the_bill_of_materials_is_what_the_production_build_is_made_of() {
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO")).args(args).current_dir(root()).output().expect("cargo starts");
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).expect("cargo prints text")
+    };
+    let bill: Value = serde_json::from_str(&run(&["run", "--quiet", "--locked", "-p", "switchd", "--example", "sbom"]))
+        .expect("it is JSON");
+    assert_eq!((bill["bomFormat"].as_str(), bill["specVersion"].as_str()), (Some("CycloneDX"), Some("1.5")));
+    let components = bill["components"].as_array().expect("it lists components");
+    let names: BTreeSet<_> = components.iter().filter_map(|component| component["name"].as_str()).collect();
+    let tree = run(&[
+        "tree",
+        "-p",
+        "switchd",
+        "-e",
+        "normal,build",
+        "--no-default-features",
+        "--prefix",
+        "none",
+        "--locked",
+        "--offline",
+    ]);
+    let built: BTreeSet<_> =
+        tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| !["", "switchd"].contains(name)).collect();
+    assert_eq!(names, built);
+    assert!(!names.contains("counterparts") && names.contains("rustls"));
+    for component in components {
+        let ours =
+            ["iso8583", "switch", "journal", "partition", "index"].contains(&component["name"].as_str().unwrap_or_default());
+        assert!(ours || component["hashes"][0]["content"].as_str().is_some_and(|hash| hash.len() == 64), "{component}");
+        assert!(component["licenses"][0]["expression"].is_string(), "{component}");
+    }
+}
+
+#[tokio::test]
+async fn man_pages_and_completions_are_made_by_a_command() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().to_str().expect("the path is text");
+    for what in ["man", "completions"] {
+        let output = switchd(["generate", what, path]).await;
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    let text = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(text("switchd.1").contains("switchd\\-doubt(1)"), "{}", text("switchd.1"));
+    assert!(text("switchd-serve.1").contains(".TH"));
+    for name in ["switchd.bash", "switchd.fish", "_switchd"] {
+        assert!(text(name).contains("doubt"), "{name}");
+    }
+}
+
+/// `switchd --version` names the version and the commit, and `/metrics` does too.
+#[tokio::test]
+async fn the_version_has_the_commit() {
+    let output = switchd(["--version"]).await;
+    let text = said(&output);
+    let commit = text
+        .trim()
+        .strip_prefix(concat!("switchd ", env!("CARGO_PKG_VERSION"), " ("))
+        .and_then(|rest| rest.strip_suffix(')'));
+    let commit = commit.unwrap_or_else(|| panic!("{text}"));
+    let is_commit = commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(is_commit || commit == "commit unknown" || std::env::var_os("SWITCHD_COMMIT").is_some(), "{text}");
+}

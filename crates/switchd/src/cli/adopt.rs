@@ -8,6 +8,7 @@ use journal::Storage;
 
 use crate::config;
 use crate::exit::{Exit, Failure};
+use crate::observe::resolve::may_hold_a_card;
 use crate::witness;
 
 #[derive(Debug, Args)]
@@ -18,13 +19,20 @@ pub(crate) struct AdoptArgs {
     /// Who decides; goes into the log of the next start.
     #[arg(long, value_name = "NAME")]
     who: String,
-    /// Why; goes into the log of the next start.
+    /// Why; goes into the log of the next start. Never a card number.
     #[arg(long, value_name = "TEXT")]
     why: String,
 }
 
 /// Writes the decision into the witness; the next start carries it out.
 pub(crate) fn run(args: &AdoptArgs) -> Result<Exit, Failure> {
+    for (option, text) in [("--who", &args.who), ("--why", &args.why)] {
+        if may_hold_a_card(text) {
+            let next = "next: say it in other words";
+            let error = anyhow!("{option} holds what may be a card number, and is stored in clear; {next}");
+            return Err(Failure::new(Exit::Failed, error));
+        }
+    }
     let journal = config::load(&args.config).map_err(|problems| Failure::new(Exit::Config, problems))?.journal;
     // Held until the end: a daemon that runs would write its own witness over this.
     let _lock = match journal::FsStorage::new(&journal.dir).and_then(|storage| storage.lock()) {

@@ -5,6 +5,7 @@ pub(crate) mod ask;
 mod check;
 pub(crate) mod decode;
 mod doubt;
+pub(crate) mod generate;
 mod journal;
 mod read_only;
 mod resolve;
@@ -15,7 +16,7 @@ mod tx;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::exit::{self, Exit, Failure};
 use crate::init::{self, Addresses};
@@ -93,6 +94,11 @@ enum Command {
     /// Ends with 10 and every wrong line where a start would refuse.
     #[command(after_help = "Example:\n  switchd check --config state/switchd.toml")]
     Check(check::CheckArgs),
+    /// Write man pages or shell completions into a directory.
+    #[command(
+        after_help = "Examples:\n  switchd generate man /usr/share/man/man1\n  switchd generate completions /usr/share/switchd"
+    )]
+    Generate(generate::GenerateArgs),
     #[cfg(feature = "counterparts")]
     #[command(flatten)]
     Counterpart(super::counterpart::Command),
@@ -152,6 +158,7 @@ pub(crate) fn run() -> Exit {
         Command::Journal(args) => journal::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Adopt(args) => adopt::run(&args),
+        Command::Generate(args) => generate::run(&args, Cli::command()),
         #[cfg(feature = "counterparts")]
         Command::Counterpart(command) => super::counterpart::run(command),
         #[cfg(feature = "counterparts")]
@@ -173,7 +180,6 @@ fn run_init(args: &InitArgs) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent_and_shows_the_exit_codes() {

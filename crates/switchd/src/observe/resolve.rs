@@ -88,7 +88,7 @@ const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 /// 13 digits or more in a row (an RRN has 12), or 13 to 19 with a right check digit, however they are set apart: whatever is
 /// neither letter nor digit may stand between. Nine in ten numbers that are no card's fail the check digit; the others are
 /// refused for nothing, and said in other words.
-fn may_hold_a_card(text: &str) -> bool {
+pub(crate) fn may_hold_a_card(text: &str) -> bool {
     let is_letter = |letter: char| letter.is_alphanumeric() && !letter.is_ascii_digit();
     text.split(is_letter).any(|numbers| {
         let groups: Vec<&str> = numbers.split(|c: char| !c.is_ascii_digit()).filter(|group| !group.is_empty()).collect();
