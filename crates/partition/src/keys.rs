@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -140,8 +140,12 @@ impl Keys {
     pub fn read(path: &Path) -> Result<Keys, KeyError> {
         let failed = |source| KeyError::Io { path: path.into(), source };
         let mut file = fs::File::open(path).map_err(failed)?;
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        let metadata = file.metadata().map_err(failed)?;
+        let mode = metadata.permissions().mode() & 0o777;
+        // systemd gives a service its credentials as files of root that a list of access opens to the service alone; such a
+        // file shows the list's mask as its group's bits.
+        let credential = metadata.uid() == 0 && metadata.gid() == 0 && mode & 0o037 == 0 && !is_root().map_err(failed)?;
+        if mode & 0o077 != 0 && !credential {
             return Err(KeyError::Exposed { path: path.into(), mode });
         }
         let mut text = Zeroizing::new(String::with_capacity(4096));
@@ -175,6 +179,11 @@ impl Keys {
         let hmac = hmac.ok_or_else(|| KeyError::Missing { path: path.into(), what: "hmac" })?;
         Ok(Keys { pan, hmac })
     }
+}
+
+/// Whether this process is root, for whom a file of root is its own.
+fn is_root() -> io::Result<bool> {
+    Ok(fs::metadata("/proc/self")?.uid() == 0)
 }
 
 fn push_hex(text: &mut String, key: &[u8]) {
