@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::support::daemon::switchd;
 use crate::support::site::{PAN, rule};
+use crate::support::strace::can_trace_for;
 use crate::support::{Options, Site, code, sale, skipped};
 use counterparts::faults::{Fault, MtiClass};
 
@@ -288,6 +289,62 @@ fn the_units_exposure_is_two_or_less() {
     let args = ["security", "--offline=true", "--threshold=20", UNIT];
     let Some(output) = tool("the unit's exposure", "systemd-analyze", &args, "SWITCHD_REQUIRE_SYSTEMD") else { return };
     assert!(output.status.success() && said(&output).contains("Overall exposure level"), "{}", said(&output));
+}
+
+/// The system calls of a set of systemd, with those of the sets in it.
+fn calls_of(set: &str) -> Option<BTreeSet<String>> {
+    let output = tool("the unit's system calls", "systemd-analyze", &["syscall-filter", set], "SWITCHD_REQUIRE_SYSTEMD")?;
+    let text = String::from_utf8(output.stdout).expect("it prints text");
+    let mut calls = BTreeSet::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#') && *line != set) {
+        if line.starts_with('@') {
+            calls.extend(calls_of(line)?);
+        } else {
+            calls.insert(line.to_owned());
+        }
+    }
+    Some(calls)
+}
+
+/// A daemon that starts, serves, reverses, is asked and stops makes no system call that the unit refuses.
+#[tokio::test]
+async fn the_unit_refuses_no_system_call_that_the_daemon_makes() {
+    let unit = read(UNIT);
+    let filters: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")).collect();
+    assert_eq!(filters, ["@system-service", "~@privileged @resources"]);
+    if !can_trace_for("the unit's system calls") {
+        return;
+    }
+    let (Some(mut allowed), Some(privileged), Some(resources)) =
+        (calls_of("@system-service"), calls_of("@privileged"), calls_of("@resources"))
+    else {
+        return;
+    };
+    allowed.retain(|call| !privileged.contains(call) && !resources.contains(call));
+    assert!(allowed.len() > 200, "the sets were read");
+
+    let mut site = Site::open(Options::impatient()).await;
+    site.daemon.stop().await;
+    let trace = site.dir().join("trace");
+    let output = trace.to_str().expect("the path is text");
+    site.spawn_again_under(&["strace", "-D", "-f", "-o", output].map(str::to_owned));
+    site.daemon.ready().await;
+    site.on_requests(Fault::Silence(counterparts::faults::Side::AfterLedger));
+    let request = sale(1, 1, PAN, 100);
+    assert_eq!(code(&site.line(1).await.ask(&request).await), "68");
+    site.reaches(&request, "unwound").await;
+    site.daemon.metrics().await;
+    site.daemon.stop().await;
+    let text = fs::read_to_string(&trace).expect("the tracer wrote it");
+    // `pid name(…`; continuations and signals begin otherwise. Calls of before the program's own are the service manager's.
+    let call = |line: &str| {
+        let (name, _) = line.split_once(' ')?.1.trim_start().split_once('(')?;
+        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_').then(|| name.to_owned())
+    };
+    let made: BTreeSet<_> = text.lines().filter_map(call).collect();
+    assert!(made.contains("fdatasync") && made.contains("accept4"), "the trace was read: {made:?}");
+    let refused: Vec<_> = made.difference(&allowed).collect();
+    assert_eq!(refused, Vec::<&String>::new());
 }
 
 /// `deploy/systemd/switchd.toml` is a configuration whose only fault is that its files are not here.

@@ -22,7 +22,7 @@ fn page() -> String {
 }
 
 /// Every test of the workspace as `crate::file::test`.
-fn tests_of_the_sources() -> BTreeSet<String> {
+pub(crate) fn tests_of_the_sources() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     take_folder(&root().join("tests"), "e2e", &mut tests);
     for member in std::fs::read_dir(root().join("crates")).expect("crates can be listed") {

@@ -32,6 +32,7 @@ mod restart;
 mod restored;
 mod reversal_ignored;
 mod second_process;
+mod security_page;
 mod silent_peers;
 mod terminal_reversal;
 mod timeout_reversal;
