@@ -388,7 +388,10 @@ fn failed(file: &str) -> impl Fn(StepError) -> OpenError {
 /// Makes the mark and the first segment; or the segment alone, when a crash came between the two.
 fn create<S: Storage>(storage: &S, options: &Options) -> Result<(), OpenError> {
     let mark = match MarkFile::open(storage)? {
-        Some(mark) => mark,
+        Some(mark) => {
+            step("sync", mark.settle(storage)).map_err(failed("mark"))?;
+            mark
+        }
         None => {
             let identity = step("get an identity for", storage.identity()).map_err(failed("mark"))?;
             step("make", MarkFile::create(storage, identity)).map_err(failed("mark"))?
@@ -448,6 +451,7 @@ fn take_over<S: Storage>(
     mut survey: Survey<S::File>,
     lock: S::Lock,
 ) -> Result<Writer<S>, OpenError> {
+    step("sync", survey.mark.settle(&**storage)).map_err(failed("mark"))?;
     let tail = survey.tail.name().to_owned();
     if !survey.clean() || survey.torn {
         // After a failed sync the last group may be readable and yet not on disk, and a sync would find nothing to

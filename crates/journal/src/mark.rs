@@ -115,9 +115,20 @@ impl<F: StorageFile> MarkFile<F> {
         Ok(Some(MarkFile { file, mark }))
     }
 
+    /// Makes the mark that was read durable, and its name: a process that was killed may have left it in the system's memory
+    /// alone, and the next mark overwrites the one before it. Written again, as a sync after a failed one finds nothing to do.
+    pub(crate) fn settle<S: Storage<File = F>>(&self, storage: &S) -> io::Result<()> {
+        self.put()?;
+        storage.sync_dir()
+    }
+
     /// Writes `mark` as the next one, into the other slot, durably.
     pub(crate) fn write(&mut self) -> io::Result<()> {
         self.mark.sequence += 1;
+        self.put()
+    }
+
+    fn put(&self) -> io::Result<()> {
         let slot = SLOTS[(self.mark.sequence % 2) as usize];
         self.file.write_at(&self.mark.encode(), slot)?;
         self.file.sync_data()

@@ -281,6 +281,33 @@ fn k5_a_recovery_that_is_cut_short_at_every_step_is_taken_up_by_the_next() {
     assert!(crashes >= 8_000, "{crashes} crashes");
 }
 
+/// A process is killed, and what it wrote is only in the system's memory; the next one reads it, and the power fails at any step
+/// of its start. It must not overwrite the last thing that is on the disk while it relies on what is not.
+#[test]
+fn k5_a_start_after_a_kill_survives_a_power_loss_at_every_step() {
+    let mut crashes = 0;
+    for steps in [&[Do::Group(1), Do::Group(2), Do::Close][..], &[Do::Group(1), Do::Checkpoint, Do::Group(1)]] {
+        let whole = Arc::new(MemStorage::new(IDENTITY));
+        run(&whole, &tiny(), steps);
+        for operations in 0..=whole.operations() {
+            let storage = Arc::new(MemStorage::new(IDENTITY));
+            storage.power_off_after(operations);
+            let told = run(&storage, &tiny(), steps);
+            for operations in 0.. {
+                let second = Arc::new(storage.kill());
+                second.power_off_after(operations);
+                let started = open(&second, &tiny()).is_ok();
+                crashes += every_crash(&second, |crashed| check_crash(crashed, &tiny(), &told));
+                if started {
+                    break;
+                }
+            }
+        }
+    }
+    println!("power loss in a start after a kill: {crashes} crashes");
+    assert!(crashes >= 2_000, "{crashes} crashes");
+}
+
 /// A generator that gives the same numbers every time.
 struct Numbers(u64);
 
