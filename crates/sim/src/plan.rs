@@ -3,6 +3,8 @@
 //! Invariant: a plan is a function of its seed; what the shrinker changes afterwards is in the plan, so that plan and
 //! build repeat a run exactly.
 
+use std::collections::BTreeSet;
+
 use counterparts::card::Card;
 use counterparts::faults::{Approval, Fault, Match, Rule};
 use counterparts::issuer::{AccountSettings, Settings};
@@ -353,6 +355,13 @@ impl Plan {
     pub(crate) fn keeps_early(&self) -> Vec<LinkNo> {
         let links = self.config().links;
         links.into_iter().filter(|(_, link)| link.remembers_early_reversals).map(|(number, _)| number).collect()
+    }
+
+    /// The terminals that take an approval of less (T9), by DE41.
+    pub(crate) fn takes_less(&self) -> BTreeSet<String> {
+        let sites = self.sites.iter().enumerate();
+        let takes = sites.filter(|(_, site)| site.profile == Profile::TakesPartial);
+        takes.map(|(number, _)| format!("T{number:07}")).collect()
     }
 
     /// How an issuer is set up.

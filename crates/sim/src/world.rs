@@ -170,7 +170,7 @@ impl World {
             hubs: Default::default(),
             listed: BTreeMap::new(),
             intents: Vec::new(),
-            auditor: Auditor::new(telling.blind, plan.keeps_early()),
+            auditor: Auditor::new(telling.blind, plan.keeps_early(), plan.takes_less()),
             dice: Seeded::new(seed),
             troubled: true,
             out: Outcome::default(),

@@ -163,7 +163,7 @@ impl Switch {
             }
             Decision::Less => {
                 let group = config.group(self.movement(id).map_or(GroupNo(0), |movement| movement.group));
-                if group.takes_partial_approvals {
+                if group.takes_partial_approvals || on(Mutant::LessToAnybody) {
                     return self.deliver(now, id, answer, out);
                 }
                 if on(Mutant::LessIsNothing) {
@@ -215,6 +215,7 @@ impl Switch {
                 self.movement_exception(now, id, Rule::T5, out);
                 self.send_due_reversals(now, number.issuer, out);
             }
+            Decision::Operator if on(Mutant::IgnoreSecond) => {}
             Decision::Operator if on(Mutant::SecondUndoesFirst) => {
                 self.stop_waiting(id);
                 self.oblige(now, id, Rule::T7, Reason::InvalidAnswer, out);

@@ -56,7 +56,9 @@ mutants! {
     LateStands = "let an approval after the end stand", breaks "T5", found by ["I6"];
     AnswerForAck = "take a 0210 for a 0430", breaks "T6", found by ["I6", "I10"];
     SecondUndoesFirst = "undo the first approval for a second one", breaks "T7", found by ["I7"];
+    IgnoreSecond = "take a second approval for the first again", breaks "T7", found by ["I6", "I8"];
     NoGraceEnd = "keep an approval that was never handed over", breaks "T8", found by ["I11"];
+    LessToAnybody = "deliver an approval of less to anybody", breaks "T9", found by ["T9"];
     LessIsNothing = "decline an approval of less without its reversal", breaks "T9", found by ["I6"];
     AbandonNothing = "leave what a serial terminal gave up", breaks "T10", found by ["T10"];
     ReuseReversalStan = "reuse a STAN of reversals", breaks "R0, K4", found by ["I3"];

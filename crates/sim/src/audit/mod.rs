@@ -8,7 +8,7 @@ mod book;
 mod bytes;
 mod end;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iso8583::Fields;
 use journal::memory::MemStorage;
@@ -28,6 +28,7 @@ const LATE_HORIZON_MS: u64 = 600_000;
 pub(crate) struct Auditor {
     blind: bool,
     keeps_early: Vec<LinkNo>,
+    takes_less: BTreeSet<String>,
     tail: Tail,
     pub(crate) book: Book,
     /// A fingerprint of every durable record, by LSN less one.
@@ -50,11 +51,12 @@ pub(crate) struct Auditor {
 }
 
 impl Auditor {
-    /// `keeps_early`: links whose reversals count before the horizon (R3).
-    pub(crate) fn new(blind: bool, keeps_early: Vec<LinkNo>) -> Auditor {
+    /// `keeps_early`: links whose reversals count before the horizon (R3); `takes_less`: terminals that take approvals of less (T9).
+    pub(crate) fn new(blind: bool, keeps_early: Vec<LinkNo>, takes_less: BTreeSet<String>) -> Auditor {
         Auditor {
             blind,
             keeps_early,
+            takes_less,
             tail: Tail::default(),
             book: Book::default(),
             prints: Vec::new(),
@@ -240,6 +242,11 @@ impl Auditor {
             (4, "00") => standing == Standing::AwaitingIssuer || live && !promised,
             (_, _) => false,
         };
+        let less = code == "10" || page.approved.is_some_and(|approved| approved < page.asked);
+        if matches!((class, code), (1 | 2, "00" | "10")) && !completion && less && !self.takes_less.contains(&page.terminal)
+        {
+            return Some(format!("T9: {rrn} is approved with {code} for less to {}, which takes no less", page.terminal));
+        }
         self.coverage.rule(match code {
             "68" => "M3",
             _ if class == 4 => "M3",
