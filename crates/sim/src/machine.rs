@@ -3,13 +3,13 @@
 //! Runs the real [`Partition`] on [`MemStorage`]. Invariant: what was not durable at a crash is kept or lost by the plan's
 //! dice, and nothing else is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use journal::OpenError as JournalError;
 use journal::memory::{Fate, MemStorage, Unsynced};
 use partition::{Commit, Keys, OpenError, Options, Partition};
-use switch::{Action, Admission, Config, Input, LinkNo, Note, Now, Report};
+use switch::{Action, Admission, Config, Input, LinkNo, Lsn, Note, Now, Report};
 
 use crate::plan::{Plan, Trouble};
 use crate::queue::{MS, Micros, SECOND};
@@ -50,13 +50,12 @@ pub(crate) struct Machine {
     /// How wrong the wall clock is, in milliseconds.
     pub(crate) wall_error_ms: i64,
     next_upkeep: Micros,
-    last_turn: Micros,
     /// The last turn of which the commit under way holds all, and the last of which all is durable.
-    turn_in_commit: Micros,
+    /// The last record of each turn whose records are not all durable yet, and when it was.
+    turns: VecDeque<(Lsn, Micros)>,
     durable_turn: Micros,
-    /// Approvals that came in, by RRN and terminal, and when; those that a crash may have lost are not among them.
-    pub(crate) told: BTreeMap<(String, String), Micros>,
-    /// The same by RRN and the link's STAN, first and second approvals apart: a second one may have a debit of its own.
+    /// Approvals that came in, by RRN and the link's STAN, first and second ones apart, and when; those that a crash may have lost
+    /// are not among them.
     pub(crate) told_of: BTreeMap<(String, String, bool), Micros>,
     pub(crate) disk_full: bool,
     /// The disk will fail once; counted when it does.
@@ -83,10 +82,8 @@ impl Machine {
             booted_at: 0,
             wall_error_ms: 0,
             next_upkeep: UPKEEP_EVERY,
-            last_turn: 0,
-            turn_in_commit: 0,
+            turns: VecDeque::new(),
             durable_turn: 0,
-            told: BTreeMap::new(),
             told_of: BTreeMap::new(),
             disk_full: false,
             failing: None,
@@ -155,9 +152,9 @@ impl World {
             return self.turn_by(self.machine.awake_at);
         }
         let now = self.clocks();
-        self.machine.last_turn = self.now;
         let Some(partition) = &mut self.machine.partition else { return };
         partition.turn(now, &mut self.machine.inputs);
+        self.machine.turns.push_back((partition.view().last_record(), self.now));
         self.commit();
         self.carry_out();
         self.upkeep();
@@ -186,7 +183,6 @@ impl World {
             takes += self.below(4 * SECOND);
         }
         self.machine.commit = Some(commit);
-        self.machine.turn_in_commit = self.machine.last_turn;
         self.events.put(self.now + takes, Event::DiskDone(self.machine.life));
         if let Some(how) = self.machine.doomed.take() {
             self.die(how);
@@ -204,7 +200,11 @@ impl World {
         let (Some(commit), Some(partition)) = (self.machine.commit.take(), &mut self.machine.partition) else { return };
         match partition.committed(now, commit.run()) {
             Ok(_) => {
-                self.machine.durable_turn = self.machine.turn_in_commit;
+                let durable = partition.durable();
+                while let Some((_, turn)) = self.machine.turns.front().filter(|(last, _)| *last <= durable) {
+                    self.machine.durable_turn = *turn;
+                    self.machine.turns.pop_front();
+                }
                 self.commit();
                 self.carry_out();
                 self.check_point();
@@ -484,8 +484,8 @@ impl World {
     /// What was the process's is gone: inputs, clocks, connections.
     fn forget_process(&mut self, how: Death) {
         self.machine.inputs.clear();
+        self.machine.turns.clear();
         let surely = self.machine.durable_turn;
-        self.machine.told.retain(|_, at| *at < surely);
         self.machine.told_of.retain(|_, at| *at < surely);
         self.machine.actions.clear();
         self.machine.turn_at = None;

@@ -610,13 +610,10 @@ impl World {
                     && self.machine.runs()
                 {
                     let rrn = message.text(37).unwrap_or_default().trim_end();
-                    let terminal = message.text(41).unwrap_or_default();
-                    let name = (rrn.to_owned(), terminal.to_owned());
+                    let stan = message.text(11).unwrap_or_default();
                     // As the issuers' second approvals begin.
                     let second = message.text(38).is_some_and(|code| code.starts_with('X'));
-                    let stan = message.text(11).unwrap_or_default().to_owned();
-                    self.machine.told_of.insert((name.0.clone(), stan, second), self.now);
-                    self.machine.told.insert(name, self.now);
+                    self.machine.told_of.insert((rrn.to_owned(), stan.to_owned(), second), self.now);
                 }
                 self.input(Input::Issuer { link: link_id(at, life), message });
             }

@@ -168,6 +168,11 @@ impl Switch {
         self.state.exceptions.iter().map(|(lsn, exception)| (*lsn, exception))
     }
 
+    /// The last record that was written, durable or not.
+    pub fn last_record(&self) -> Lsn {
+        self.state.lsn
+    }
+
     /// The movement of an RRN, if memory holds it.
     pub fn movement_by_rrn(&self, rrn: &Rrn) -> Option<&Movement> {
         self.state.movements.get(self.state.by_rrn.get(rrn)?)

@@ -260,7 +260,10 @@ impl Issuer {
                 Some(MtiClass::Reversal | MtiClass::Network) | None => self.judged(now_ms, message, Effect::Answer),
             },
             Fault::Double { approval, after_ms } => self.double(now_ms, message, approval, after_ms),
-            Fault::Wrong(what) => self.judged(now_ms, message, |answer| Effect::Answer(spoil::wrong(answer, what))),
+            Fault::Wrong(what) => {
+                let asked = message.clone();
+                self.judged(now_ms, message, |answer| Effect::Answer(spoil::wrong(answer, what, &asked)))
+            }
             Fault::CutOthers => self.judged(now_ms, message, Effect::Alone),
             Fault::OtherConnection => self.judged(now_ms, message, Effect::Elsewhere),
         }

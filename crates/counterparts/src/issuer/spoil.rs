@@ -13,8 +13,8 @@ const STANS_HALF: u32 = 500_000;
 /// The longest DE4.
 const AMOUNT_MAX: u64 = 999_999_999_999;
 
-/// The same answer with one thing wrong. What it does not carry stays absent.
-pub(super) fn wrong(mut answer: Fields, what: Wrong) -> Fields {
+/// The same answer with one thing wrong. What it does not carry stays absent. More is more than was asked for.
+pub(super) fn wrong(mut answer: Fields, what: Wrong, asked: &Fields) -> Fields {
     match what {
         Wrong::Stan => {
             if let Some(stan) = number(&answer, 11) {
@@ -25,7 +25,10 @@ pub(super) fn wrong(mut answer: Fields, what: Wrong) -> Fields {
         Wrong::Rrn => turn_last(&mut answer, 37),
         Wrong::Card => turn_last(&mut answer, 2),
         Wrong::Terminal => turn_last(&mut answer, 41),
-        Wrong::More => amount(&mut answer, |minor| (minor + 1).min(AMOUNT_MAX)),
+        Wrong::More => {
+            let asked = number(asked, 4).unwrap_or(0);
+            amount(&mut answer, |minor| (minor.max(asked) + 1).min(AMOUNT_MAX));
+        }
         Wrong::Less => amount(&mut answer, |minor| minor.saturating_sub(1)),
         Wrong::Currency => turn_last(&mut answer, 49),
     }

@@ -333,7 +333,8 @@ impl Terminal {
         let right = message.mti() == open.mti.response()
             && message.get(11) == Some(&open.stan.digits())
             && message.get(41).is_none_or(|de41| de41 == self.settings.id.terminal())
-            && message.get(42).is_none_or(|de42| de42 == self.settings.id.merchant());
+            && message.get(42).is_none_or(|de42| de42 == self.settings.id.merchant())
+            && self.is_of_its_time(open, message);
         if !right {
             return None;
         }
@@ -349,6 +350,15 @@ impl Terminal {
             self.changed(now_ms, at);
         }
         Some(self.receipt(now_ms, &open, outcome, Some(message)))
+    }
+
+    /// What the answer echoes of the local time is the request's: an older one of the same STAN is another's.
+    fn is_of_its_time(&self, open: &Open, message: &Fields) -> bool {
+        let Some(line) = open.belief.filter(|_| open.kind != Kind::Reversal).map(|at| &self.beliefs[at]) else {
+            return true;
+        };
+        let same = |de: u8, said: &str| said.is_empty() || message.text(de).is_none_or(|echoed| echoed == said);
+        same(12, &line.de12) && same(13, &line.de13)
     }
 
     /// No usable answer came: the time is over, or the connection is lost. `None` if nothing was

@@ -109,8 +109,11 @@ impl World {
     fn could_not_be_saved(&self, rrn: &str, stands: &Stands) -> bool {
         let page = self.auditor.book.by_rrn.get(rrn).and_then(|id| self.auditor.book.pages.get(id));
         // A clock that jumps over a start makes memory let go of what is younger than it seems (K7).
-        let told = page.is_some_and(|page| self.machine.told.contains_key(&(rrn.to_owned(), page.terminal.clone())))
-            && !self.plan.has(Trouble::WallJump);
+        let told = |page: &Page| {
+            let told_of = |second| (rrn.to_owned(), format!("{:06}", page.sent_as.0), second);
+            [false, true].into_iter().any(|second| self.machine.told_of.contains_key(&told_of(second)))
+        };
+        let told = page.is_some_and(told) && !self.plan.has(Trouble::WallJump);
         !told
             && stands.get(rrn).is_some_and(|net| *net > 0)
             && page.is_some_and(|page| page.stands() == Some(0) && !page.holds_approval)
