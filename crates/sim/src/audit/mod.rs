@@ -43,8 +43,8 @@ pub(crate) struct Auditor {
     left: BTreeMap<String, (LinkNo, u64)>,
     /// When a reversal left last.
     reversal_left: BTreeMap<String, u64>,
-    /// The STAN of the original that a terminal's reversal named, by terminal and the reversal's own STAN.
-    reversals_asked: BTreeMap<(String, String), u32>,
+    /// The STANs of the originals that a terminal's reversals named, by terminal and the reversal's own STAN.
+    reversals_asked: BTreeMap<(String, String), BTreeSet<u32>>,
     /// The life of the process in which a reversal left first.
     reversed_in: BTreeMap<String, u32>,
     pub(crate) coverage: Coverage,
@@ -116,8 +116,8 @@ impl Auditor {
     /// A terminal's reversal comes in.
     pub(crate) fn reversal_comes(&mut self, message: &Fields) {
         let original = message.text(90).and_then(|original| original.get(4..10)?.parse().ok());
-        if let (Some(terminal), Some(stan), Some(original)) = (message.text(41), message.text(11), original) {
-            self.reversals_asked.insert((terminal.to_owned(), stan.to_owned()), original);
+        if let Some(original) = original {
+            self.reversals_asked.entry(of_reversal(message)).or_default().insert(original);
         }
     }
 
@@ -257,10 +257,16 @@ impl Auditor {
 
     /// D11: who is told that a reversal without an original is done has a tombstone.
     fn buried(&self, class: u8, code: &str, message: &Fields) -> Option<String> {
-        let key = (message.text(41)?.to_owned(), message.text(11)?.to_owned());
-        let original = *self.reversals_asked.get(&key)?;
-        let tombstone = self.book.tombstones.iter().any(|(terminal, stan)| *terminal == key.0 && *stan == original);
-        (class == 4 && code == "00" && !tombstone)
-            .then(|| format!("D11: terminal {} is told that {original} is undone, and it is not buried", key.0))
+        let key = of_reversal(message);
+        let originals = self.reversals_asked.get(&key)?;
+        let buried = |(terminal, stan): &(String, u32)| *terminal == key.0 && originals.contains(stan);
+        (class == 4 && code == "00" && !self.book.tombstones.iter().any(buried))
+            .then(|| format!("D11: terminal {} is told that one of {originals:?} is undone, and none is buried", key.0))
     }
+}
+
+/// Which reversal this is, or is answered by this.
+fn of_reversal(message: &Fields) -> (String, String) {
+    let text = |de| message.text(de).unwrap_or_default().to_owned();
+    (text(41), text(11))
 }
