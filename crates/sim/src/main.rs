@@ -79,7 +79,7 @@ enum Command {
     /// Put deliberate bugs into core, journal and outbox, one at a time, and say which seed finds each
     Mutants {
         /// Seeds tried against each
-        #[arg(long, default_value_t = 400)]
+        #[arg(long, default_value_t = 1000)]
         most: u64,
         /// Only bugs whose name contains this
         #[arg(long)]

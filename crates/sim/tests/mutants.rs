@@ -6,7 +6,7 @@
 use sim::{Plan, Telling, mutants, run};
 
 /// Seeds tried against each.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1000;
 
 #[test]
 fn every_mutant_dies_by_its_name_and_a_blind_auditor_kills_none() {
