@@ -247,6 +247,27 @@ impl Daemon {
         kill_process(self.pid(), signal).expect("the daemon is ours");
     }
 
+    /// Memory that it holds, bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the daemon is ours");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel says what it holds");
+        let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("it is a number of KiB");
+        kib * 1024
+    }
+
+    /// One series of a metric: its labels as they are written, in the order in which they are.
+    pub(crate) async fn series(&self, name: &str, labels: &str) -> f64 {
+        let begin = format!("{name}{{{labels}}} ");
+        let text = self.metrics().await;
+        text.lines().find_map(|line| line.strip_prefix(&begin)?.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// Waits until one series has reached a value.
+    pub(crate) async fn series_counts(&self, name: &str, labels: &str, value: f64) {
+        let what = format!("{name}{{{labels}}} is {value}");
+        until(&what, async || (self.series(name, labels).await >= value).then_some(())).await;
+    }
+
     fn pid(&self) -> Pid {
         let id = i32::try_from(self.child.id()).expect("a process id fits");
         Pid::from_raw(id).expect("a process id is above 0")

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+pub(crate) mod authority;
 pub(crate) mod daemon;
 pub(crate) mod host;
 pub(crate) mod image;
@@ -14,6 +15,7 @@ pub(crate) mod site;
 pub(crate) mod strace;
 pub(crate) mod wait;
 
+pub(crate) use authority::Authority;
 pub(crate) use daemon::Daemon;
 pub(crate) use host::Host;
 pub(crate) use image::Disk;

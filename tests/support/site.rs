@@ -60,6 +60,8 @@ pub(crate) struct Options {
     pub(crate) log: &'static str,
     /// Its directory; below the configuration's unless it is absolute.
     pub(crate) journal: PathBuf,
+    /// Lines for `[listen]`.
+    pub(crate) listen: &'static str,
     /// Lines for `[limits]`.
     pub(crate) limits: &'static str,
     /// Lines for the `[[group]]` of all terminals.
@@ -84,6 +86,7 @@ impl Default for Options {
             backoff_max: 100,
             log: "debug",
             journal: PathBuf::from("journal"),
+            listen: "",
             limits: "",
             group: "",
             more: String::new(),
@@ -183,6 +186,11 @@ impl Site {
         let address = SocketAddr::from((self.ip, self.port));
         fs::write(self.config(), configuration(&self.options, address, &self.links)).expect("the directory is ours");
         self.daemon = Daemon::spawn_under(tracer, &self.config(), &self.dir().join("switchd.log"));
+    }
+
+    /// Other lines of `[listen]` when the daemon is started again.
+    pub(crate) fn set_listen(&mut self, lines: &'static str) {
+        self.options.listen = lines;
     }
 
     /// Where the links lead when the daemon is started again: an address, and whether it has TLS.
@@ -365,7 +373,7 @@ fn own_address() -> Ipv4Addr {
 /// The daemon's configuration, with every time short.
 pub(crate) fn configuration(options: &Options, listen: SocketAddr, links: &[(SocketAddr, bool)]) -> String {
     let Options { crossing_margin, redeliver_grace, .. } = options;
-    let Options { serial, reverses_first, reversal_retry, log, limits, group, more, .. } = options;
+    let Options { serial, reverses_first, reversal_retry, log, listen: more_listen, limits, group, more, .. } = options;
     let journal = options.journal.display();
     let mut text = format!(
         r#"
@@ -383,6 +391,7 @@ key = "tls/server.key"
 client_ca = "tls/ca.pem"
 registry = "terminals.toml"
 addresses_file = "addresses.json"
+{more_listen}
 [metrics]
 address = "127.0.0.1:0"
 [admin]

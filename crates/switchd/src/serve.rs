@@ -25,6 +25,8 @@ use crate::clock;
 use crate::config::read::{Problem, Problems};
 use crate::config::{self, Settings};
 use crate::exit::{Exit, Failure};
+use crate::net::descriptors;
+use crate::observe::expiry::Ending;
 use crate::observe::health::Health;
 use crate::observe::http::{self, Served};
 use crate::observe::meters::{self, Meters};
@@ -41,6 +43,7 @@ pub(crate) struct Prepared {
     keys: Keys,
     terminals: Arc<ServerConfig>,
     links: BTreeMap<LinkNo, LinkSecurity>,
+    endings: Vec<Ending>,
 }
 
 /// What a good configuration names, counted.
@@ -86,9 +89,15 @@ pub(crate) fn prepare(file: &Path) -> Result<Prepared, Problems> {
             Err(error) => wrong(format!("link {number}: {error}")),
         }
     }
-    match (keys, terminals) {
-        (Ok(keys), Ok(terminals)) if problems.is_empty() => Ok(Prepared { settings, keys, terminals, links }),
-        (Ok(_) | Err(()), Ok(_) | Err(())) => Err(Problems(problems)),
+    let endings = tls::endings(&settings).map_err(|error| wrong(error.to_string()));
+    match (keys, terminals, endings) {
+        (Ok(keys), Ok(terminals), Ok(endings)) if problems.is_empty() => {
+            Ok(Prepared { settings, keys, terminals, links, endings })
+        }
+        (Ok(_) | Err(()), Ok(_) | Err(()), Ok(_) | Err(())) => {
+            problems.dedup_by(|one, other| one.text == other.text);
+            Err(Problems(problems))
+        }
     }
 }
 
@@ -119,7 +128,7 @@ pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
 }
 
 async fn run(prepared: Prepared) -> Result<Exit, Failure> {
-    let Prepared { settings, keys, terminals, links } = prepared;
+    let Prepared { settings, keys, terminals, links, endings } = prepared;
     let (partition, witness) = open(&settings, keys)?;
     // What an earlier process wrote must not be taken for ours.
     forget(settings.listen.addresses_file.clone());
@@ -136,7 +145,8 @@ async fn run(prepared: Prepared) -> Result<Exit, Failure> {
     let served = Served { metrics, admin, recorder, health: health.clone(), engine: sender.clone() };
     http::start(served).map_err(|error| Failure::new(Exit::Failed, error))?;
 
-    let shell = Rc::new(Shell::new(settings, Meters::new()));
+    let sockets_max = sockets_max(&settings);
+    let shell = Rc::new(Shell::new(settings, Meters::new(), endings, sockets_max));
     watch_signals(&sender).map_err(|error| Failure::new(Exit::Failed, error))?;
     for (number, security) in links {
         let connections = shell.settings.links.get(&number).map_or(0, |link| link.connections);
@@ -149,6 +159,23 @@ async fn run(prepared: Prepared) -> Result<Exit, Failure> {
     let ended = engine.map_err(|error| Failure::new(Exit::Failed, error))?.run().await;
     forget(left_behind);
     ended
+}
+
+/// How many sockets terminals may have; says so when it is less than what is configured.
+fn sockets_max(settings: &Settings) -> usize {
+    let links = settings.links.values().map(|link| usize::from(link.connections)).sum();
+    let sockets_max = descriptors::for_terminals(links);
+    let limits = &settings.limits;
+    let configured = limits.connections_max.saturating_add(limits.unauthenticated_max);
+    if sockets_max < configured {
+        tracing::warn!(
+            sockets_max,
+            configured,
+            "fewer file descriptors than connections_max and unauthenticated_max together; next: raise the limit of open \
+             files (LimitNOFILE, ulimit -Hn), or lower these"
+        );
+    }
+    sockets_max
 }
 
 /// Opens the journal, if it is the one that its witness saw (K5); logs what was found.
@@ -216,7 +243,8 @@ fn bind_terminals(address: SocketAddr) -> Result<TcpListener, Failure> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        socket.listen(1024)
+        // What comes all at once waits with the kernel, which has a limit of its own.
+        socket.listen(4096)
     };
     bind().map_err(|error| cannot_bind(address, "terminals", "[listen]", &error))
 }

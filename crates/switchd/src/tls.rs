@@ -1,18 +1,22 @@
 //! TLS on both sides: client certificates are required of terminals and shown to issuers; 1.2 and 1.3, no early data.
 //!
-//! Loads and judges files before anything is bound. Invariant: a connection whose peer's certificate was not verified by
-//! the configured authority never carries a message.
+//! Terminals' sessions are not resumed: a resumed one carries the certificate of an earlier handshake, which may have
+//! expired or been taken back since. Loads and judges files before anything is bound. Invariant: a connection whose peer's
+//! certificate was not verified by the configured authority, and against its revocation list where there is one, in this
+//! very handshake never carries a message.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use x509_parser::x509::X509Name;
 
 use crate::config::registry::Fingerprint;
-use crate::config::{LinkTls, Listen};
+use crate::config::{LinkTls, Listen, Settings};
+use crate::observe::expiry::Ending;
 
 /// Why TLS cannot be set up; names the file.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,24 @@ pub(crate) enum TlsError {
         /// Why.
         source: rustls::server::VerifierBuilderError,
     },
+    /// A certificate or revocation list that cannot be read.
+    #[error("{file}: {problem}", file = .file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A signer of terminals whose revocation list is missing: all its terminals would be refused.
+    #[error(
+        "{file}: no revocation list of {signer}; next: add the one of each certificate in client_ca", file = .file.display()
+    )]
+    NoList {
+        /// The file of the lists.
+        file: PathBuf,
+        /// The signer.
+        signer: String,
+    },
     /// A name that no certificate can carry.
     #[error("server_name {0:?}: {1}")]
     Name(String, InvalidDnsNameError),
@@ -52,13 +74,19 @@ pub(crate) enum TlsError {
 /// For the terminals' side.
 pub(crate) fn server(listen: &Listen) -> Result<Arc<ServerConfig>, TlsError> {
     let roots = Arc::new(authorities(&listen.client_ca)?);
-    let verifier = WebPkiClientVerifier::builder(roots)
-        .build()
-        .map_err(|source| TlsError::Verifier { file: listen.client_ca.clone(), source })?;
-    let config = ServerConfig::builder()
+    let mut verifier = WebPkiClientVerifier::builder(roots);
+    if let Some(file) = &listen.client_crl {
+        let lists = revocation_lists(file)?;
+        each_signer_has_a_list(listen, file, &lists)?;
+        verifier = verifier.with_crls(lists);
+    }
+    let verifier = verifier.build().map_err(|source| TlsError::Verifier { file: listen.client_ca.clone(), source })?;
+    let mut config = ServerConfig::builder()
         .with_client_cert_verifier(verifier)
         .with_single_cert(certificates(&listen.certificate)?, private_key(&listen.key)?)
         .map_err(|source| TlsError::Rustls { file: listen.certificate.clone(), source })?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     assert_eq!(config.max_early_data_size, 0, "early data can be replayed");
     Ok(Arc::new(config))
 }
@@ -84,6 +112,8 @@ pub(crate) struct Identity {
     pub(crate) fingerprint: Fingerprint,
     /// Its common name.
     pub(crate) subject: Option<String>,
+    /// When it ends, seconds since 1970; never, where that cannot be read.
+    pub(crate) not_after_s: i64,
 }
 
 impl Identity {
@@ -92,17 +122,85 @@ impl Identity {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest.as_ref());
-        let subject = x509_parser::parse_x509_certificate(certificate).ok().and_then(|(_, parsed)| {
-            let name = parsed.subject().iter_common_name().next()?;
-            name.as_str().ok().map(str::to_owned)
-        });
-        Identity { fingerprint, subject }
+        let parsed = x509_parser::parse_x509_certificate(certificate).ok().map(|(_, parsed)| parsed);
+        let subject = parsed.as_ref().and_then(|parsed| common_name(parsed.subject()));
+        let not_after_s = parsed.map_or(i64::MAX, |parsed| parsed.validity().not_after.timestamp());
+        Identity { fingerprint, subject, not_after_s }
     }
 
     /// The fingerprint as the registry writes it.
     pub(crate) fn hex(&self) -> String {
         self.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// Everything of the configuration that ends by itself.
+pub(crate) fn endings(settings: &Settings) -> Result<Vec<Ending>, TlsError> {
+    let listen = &settings.listen;
+    let mut endings = of_certificates("[listen] certificate", &listen.certificate)?;
+    endings.extend(of_certificates("[listen] client_ca", &listen.client_ca)?);
+    if let Some(file) = &listen.client_crl {
+        for list in revocation_lists(file)? {
+            let (subject, at_s) = signer_and_end(file, &list)?;
+            endings.push(Ending { named: "[listen] client_crl".to_owned(), subject, at_s });
+        }
+    }
+    for (number, link) in &settings.links {
+        let Some(tls) = &link.tls else { continue };
+        endings.extend(of_certificates(&format!("link {number} ca"), &tls.ca)?);
+        if let Some((certificate, _)) = &tls.identity {
+            endings.extend(of_certificates(&format!("link {number} certificate"), certificate)?);
+        }
+    }
+    Ok(endings)
+}
+
+fn of_certificates(named: &str, file: &Path) -> Result<Vec<Ending>, TlsError> {
+    let ending = |certificate: &CertificateDer<'_>| {
+        let identity = Identity::of(certificate);
+        Ending { named: named.to_owned(), subject: identity.subject.unwrap_or_default(), at_s: identity.not_after_s }
+    };
+    Ok(certificates(file)?.iter().map(ending).collect())
+}
+
+fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let wrong = |source| TlsError::File { file: file.to_owned(), source };
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_file_iter(file).map_err(wrong)?.collect();
+    let found = found.map_err(wrong)?;
+    if found.is_empty() { Err(unreadable(file, "no revocation list in it")) } else { Ok(found) }
+}
+
+/// Who signed a list, and when the next one is due: this one goes on to count, as to refuse every terminal because a file
+/// is old would do more harm, but the gauge and the warnings say it.
+fn signer_and_end(file: &Path, list: &CertificateRevocationListDer<'_>) -> Result<(String, i64), TlsError> {
+    let (_, parsed) = x509_parser::parse_x509_crl(list).map_err(|error| unreadable(file, &error.to_string()))?;
+    let at_s = parsed.next_update().map_or(i64::MAX, |next| next.timestamp());
+    Ok((common_name(parsed.issuer()).unwrap_or_default(), at_s))
+}
+
+/// A signer without a list would have all its terminals refused, one by one, for a reason that nobody would think of.
+fn each_signer_has_a_list(listen: &Listen, file: &Path, lists: &[CertificateRevocationListDer<'_>]) -> Result<(), TlsError> {
+    let mut signers = Vec::new();
+    for list in lists {
+        let (_, parsed) = x509_parser::parse_x509_crl(list).map_err(|error| unreadable(file, &error.to_string()))?;
+        signers.push(parsed.issuer().as_raw().to_vec());
+    }
+    for certificate in certificates(&listen.client_ca)? {
+        let parsed = x509_parser::parse_x509_certificate(&certificate);
+        let (_, parsed) = parsed.map_err(|error| unreadable(&listen.client_ca, &error.to_string()))?;
+        if !signers.iter().any(|signer| signer == parsed.subject().as_raw()) {
+            return Err(TlsError::NoList { file: file.to_owned(), signer: parsed.subject().to_string() });
+        }
+    }
+    Ok(())
+}
+
+fn common_name(name: &X509Name<'_>) -> Option<String> {
+    name.iter_common_name().next().and_then(|name| name.as_str().ok()).map(str::to_owned)
+}
+
+fn unreadable(file: &Path, problem: &str) -> TlsError {
+    TlsError::Unreadable { file: file.to_owned(), problem: problem.to_owned() }
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -78,6 +78,8 @@ pub(crate) struct Listen {
     pub(crate) key: PathBuf,
     /// Who signs terminals, PEM.
     pub(crate) client_ca: PathBuf,
+    /// The revocation lists of the signers, PEM.
+    pub(crate) client_crl: Option<PathBuf>,
     /// Where the addresses in use are written, for programs that start the daemon.
     pub(crate) addresses_file: Option<PathBuf>,
     /// TCP options of the connections.

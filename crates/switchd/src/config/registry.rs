@@ -49,6 +49,15 @@ impl Entry {
     pub(crate) fn allows(&self, terminal: &TerminalId) -> bool {
         self.allow.iter().any(|pattern| pattern.fits(terminal))
     }
+
+    /// The terminal that the certificate speaks for, if it is one and no more.
+    pub(crate) fn only(&self) -> Option<TerminalId> {
+        let [Pattern { terminal, merchant }] = self.allow.as_slice() else { return None };
+        if terminal.contains('*') || merchant.contains('*') {
+            return None;
+        }
+        TerminalId::new(terminal.as_bytes(), merchant.as_bytes()).ok()
+    }
 }
 
 /// DE41 and DE42 without their padding; `*` stands for any run of characters within one of them.
@@ -233,6 +242,8 @@ mod tests {
         assert!(registry.find(&known, Some("lane 2")).unwrap().allows(&id("T1/M1")));
         let by_subject = registry.find(&other, Some("lane 2")).unwrap();
         assert!(by_subject.allows(&id("T3/M9")) && !by_subject.allows(&id("T1/M1")));
+        assert_eq!(registry.find(&known, None).unwrap().only(), Some(id("T1/M1")));
+        assert_eq!(by_subject.only(), None, "it speaks for more than one");
         assert!(registry.find(&other, Some("lane 3")).is_none());
         assert!(registry.find(&other, None).is_none());
     }

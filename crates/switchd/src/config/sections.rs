@@ -111,6 +111,7 @@ fn listen(root: &Section<'_, '_>) -> (Listen, PathBuf) {
             certificate: s.need_path("certificate"),
             key: s.need_path("key"),
             client_ca: s.need_path("client_ca"),
+            client_crl: s.path("client_crl"),
             addresses_file: s.path("addresses_file"),
             tcp: tcp(s, 30 * SECOND, MINUTE),
         };

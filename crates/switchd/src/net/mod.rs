@@ -3,6 +3,7 @@
 //! Knows frames, not messages.
 
 pub(crate) mod counting;
+pub(crate) mod descriptors;
 pub(crate) mod outgoing;
 pub(crate) mod socket;
 pub(crate) mod traffic;

@@ -22,13 +22,17 @@ pub(crate) enum Fate {
     Partial,
 }
 
-/// One frame in a buffer: whose, and where it ends. It begins where the one before it ends.
+/// A frame in a buffer whose fate somebody wants to know: whose, and where it lies. A keep-alive has none, so that what a
+/// peer's keep-alives take of memory is the bytes of the answers to them.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    /// `None` for a keep-alive, of which nobody wants to know.
-    action: Option<ActionId>,
+    action: ActionId,
+    begin: usize,
     end: usize,
 }
+
+/// What a buffer keeps of its memory when it is empty: room for some usual answers.
+const KEPT_BYTES: usize = 2048;
 
 /// Frames that wait, and the batch that is being written.
 #[derive(Debug, Default)]
@@ -59,20 +63,22 @@ impl Outgoing {
             self.waiting.truncate(begin);
             return Err(error);
         }
-        self.waiting_marks.push_back(Mark { action, end: self.waiting.len() });
+        if let Some(action) = action {
+            self.waiting_marks.push_back(Mark { action, begin, end: self.waiting.len() });
+        }
         self.wake();
         Ok(())
     }
 
     /// Takes a frame back that is in no batch yet. False: it is being written, or was.
     pub(crate) fn withdraw(&mut self, action: ActionId) -> bool {
-        let Some(place) = self.waiting_marks.iter().position(|mark| mark.action == Some(action)) else { return false };
-        let begin = place.checked_sub(1).map_or(0, |before| self.waiting_marks[before].end);
-        let end = self.waiting_marks[place].end;
+        let Some(place) = self.waiting_marks.iter().position(|mark| mark.action == action) else { return false };
+        let Mark { begin, end, action: _ } = self.waiting_marks[place];
         self.waiting[begin..end].zeroize();
         self.waiting.drain(begin..end);
         self.waiting_marks.remove(place);
         for mark in self.waiting_marks.range_mut(place..) {
+            mark.begin -= end - begin;
             mark.end -= end - begin;
         }
         true
@@ -80,7 +86,7 @@ impl Outgoing {
 
     /// Whether the frame is in the batch that is being written.
     pub(crate) fn in_batch(&self, action: ActionId) -> bool {
-        self.batch_marks.iter().any(|mark| mark.action == Some(action))
+        self.batch_marks.iter().any(|mark| mark.action == action)
     }
 
     /// Bytes that wait or are being written.
@@ -117,35 +123,31 @@ impl Outgoing {
     /// The batch was accepted and flushed: every frame of it is written.
     pub(crate) fn flushed(&mut self, mut report: impl FnMut(ActionId, Fate)) {
         for mark in self.batch_marks.drain(..) {
-            if let Some(action) = mark.action {
-                report(action, Fate::Written);
-            }
+            report(mark.action, Fate::Written);
         }
         self.batch.zeroize();
+        // What one slow moment needed is not kept for the rest of a connection's life.
+        self.batch.shrink_to(KEPT_BYTES);
+        self.batch_marks.shrink_to(KEPT_BYTES / size_of::<Mark>());
+        self.waiting_marks.shrink_to(KEPT_BYTES / size_of::<Mark>());
     }
 
     /// The connection is gone: the fate of all that is left. `taken` is the kernel's count, `plain` says that the bytes
     /// of the batch went to the kernel as they are.
     pub(crate) fn fail(&mut self, taken: u64, plain: bool, mut report: impl FnMut(ActionId, Fate)) {
         let took = usize::try_from(taken - self.taken_before).unwrap_or(usize::MAX);
-        let mut begin = 0;
         for mark in self.batch_marks.drain(..) {
-            let fate = if self.batch.is_empty() || took <= begin {
+            let fate = if self.batch.is_empty() || took <= mark.begin {
                 Fate::NotSent
             } else if plain && took >= mark.end {
                 Fate::Written
             } else {
                 Fate::Partial
             };
-            begin = mark.end;
-            if let Some(action) = mark.action {
-                report(action, fate);
-            }
+            report(mark.action, fate);
         }
         for mark in self.waiting_marks.drain(..) {
-            if let Some(action) = mark.action {
-                report(action, Fate::NotSent);
-            }
+            report(mark.action, Fate::NotSent);
         }
         self.batch.zeroize();
         self.waiting.zeroize();
@@ -244,6 +246,38 @@ mod tests {
         assert!(!outgoing.withdraw(ActionId(1)), "in the batch");
         assert!(outgoing.withdraw(ActionId(4)));
         assert_eq!(failed(&mut outgoing, 11, true), [(1, Fate::Written), (3, Fate::Partial)]);
+    }
+
+    #[test]
+    fn t2_t3_frames_between_which_keep_alives_lie_have_the_same_fates() {
+        let mut outgoing = Outgoing::default();
+        let keep_alive = |outgoing: &mut Outgoing| {
+            let put = |out: &mut Vec<u8>| -> Result<(), ()> {
+                out.extend_from_slice(&[0, 0]);
+                Ok(())
+            };
+            outgoing.push(None, put).unwrap();
+        };
+        for action in 1..=4 {
+            keep_alive(&mut outgoing);
+            queue(&mut outgoing, action);
+        }
+        assert!(outgoing.withdraw(ActionId(2)));
+        assert_eq!(outgoing.next(0).unwrap().len(), 4 * 2 + 3 * 10);
+        let fates = failed(&mut outgoing, 2 + 10 + 2 + 2 + 1, true);
+        assert_eq!(fates, [(1, Fate::Written), (3, Fate::Partial), (4, Fate::NotSent)]);
+    }
+
+    #[test]
+    fn what_a_full_queue_took_is_given_back() {
+        let mut outgoing = Outgoing::default();
+        (1..=10_000).for_each(|action| queue(&mut outgoing, action));
+        let bytes = outgoing.next(0).unwrap().len();
+        outgoing.accept(bytes);
+        outgoing.flushed(|_, _| ());
+        let Outgoing { waiting, batch, batch_marks, .. } = &outgoing;
+        assert!(waiting.capacity() + batch.capacity() <= 2 * KEPT_BYTES, "{} bytes kept", batch.capacity());
+        assert!(batch_marks.capacity() * size_of::<Mark>() <= KEPT_BYTES);
     }
 
     #[test]

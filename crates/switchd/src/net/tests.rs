@@ -36,7 +36,7 @@ struct Seen {
 }
 
 impl Handler for Seen {
-    fn has_room(&self, _: &Context<'_>) -> bool {
+    fn has_room(&mut self, _: &mut Context<'_>) -> bool {
         true
     }
 

@@ -50,6 +50,8 @@ pub(crate) enum End {
     Unresponsive,
     /// A request was not answered in time and bytes are unacknowledged (R3).
     Unacknowledged,
+    /// The terminal came again: its newest authenticated connection wins.
+    Superseded,
     /// The daemon stops.
     Stopping,
 }
@@ -69,6 +71,7 @@ impl End {
             End::Withdrawn => "withdrawn",
             End::Unresponsive => "unresponsive",
             End::Unacknowledged => "unacknowledged",
+            End::Superseded => "superseded",
             End::Stopping => "stopping",
         }
     }
@@ -150,7 +153,7 @@ pub(crate) struct Timeouts {
 /// What to do with what arrives.
 pub(crate) trait Handler {
     /// Whether more can be taken; if not, the handler wakes the task later.
-    fn has_room(&self, cx: &Context<'_>) -> bool;
+    fn has_room(&mut self, cx: &mut Context<'_>) -> bool;
     /// A whole message, without its frame.
     fn message(&mut self, bytes: &[u8]) -> Result<(), End>;
     /// Whether a keep-alive is answered with one.
@@ -198,7 +201,7 @@ where
     match end {
         // What the kernel holds must not arrive later, or the peer does not deserve a farewell.
         End::Unacknowledged | End::Backlog | End::Withdrawn => socket::reset_on_close((traffic.socket)(&traffic.stream)),
-        End::Stopping | End::Idle | End::NoFirstMessage | End::Unresponsive => {
+        End::Stopping | End::Idle | End::NoFirstMessage | End::Unresponsive | End::Superseded => {
             // A farewell is a courtesy: one attempt, nobody waits for it.
             poll_fn(|cx| {
                 let _ = Pin::new(&mut traffic.stream).poll_shutdown(cx);
@@ -295,7 +298,7 @@ impl Reading {
     fn new(timeouts: Timeouts, frame_max: usize) -> Self {
         let now = Instant::now();
         Reading {
-            inbox: vec![0; INBOX_BYTES.min(LENGTH_BYTES + frame_max)],
+            inbox: vec![0; first_bytes(frame_max)],
             filled: 0,
             frame_max,
             timeouts,
@@ -367,6 +370,10 @@ impl Reading {
             }
         }
         self.drop_front(at);
+        if self.filled == 0 && self.inbox.len() > self.first_bytes() {
+            // What one long message needed is not kept for the rest of a connection's life.
+            self.inbox = vec![0; self.first_bytes()];
+        }
         if self.filled > 0 {
             self.frame_begun.get_or_insert(self.last_heard);
         }
@@ -379,6 +386,10 @@ impl Reading {
         let rest = self.filled - bytes;
         self.inbox[rest..self.filled].zeroize();
         self.filled = rest;
+    }
+
+    fn first_bytes(&self) -> usize {
+        first_bytes(self.frame_max)
     }
 
     fn grow(&mut self) {
@@ -414,6 +425,11 @@ impl Reading {
             self.timer.as_mut().reset(deadline);
         }
     }
+}
+
+/// The size of a first buffer.
+fn first_bytes(frame_max: usize) -> usize {
+    INBOX_BYTES.min(LENGTH_BYTES + frame_max)
 }
 
 impl Drop for Reading {

@@ -78,6 +78,14 @@ fn describe() {
     describe_counter!("switchd_terminal_closed_total", "Terminal connections that ended, by reason");
     describe_counter!("switchd_terminal_refused_total", "Terminal connections refused before a message, by reason");
     describe_counter!("switchd_not_allowed_total", "Messages for a terminal that the certificate may not speak for (03)");
+    describe_counter!(
+        "switchd_terminal_certificates_expiring_total",
+        "Connections of terminals whose certificate expires within so many days"
+    );
+    describe_gauge!(
+        "switchd_certificate_expiry_timestamp_seconds",
+        "When a certificate or revocation list of the configuration ends, seconds since 1970"
+    );
     describe_counter!("switchd_parse_errors_total", "Messages that cannot be read, by side");
     describe_counter!("switchd_commits_total", "Commit groups made durable");
     describe_counter!("switchd_commit_bytes_total", "Bytes of them");
@@ -268,6 +276,11 @@ impl Meters {
     /// A certificate spoke for a terminal that is not its own.
     pub(crate) fn not_allowed(&self) {
         counter!("switchd_not_allowed_total").increment(1);
+    }
+
+    /// A terminal came with a certificate that expires within so many days.
+    pub(crate) fn expires_soon(&self, days: i64) {
+        counter!("switchd_terminal_certificates_expiring_total", "days" => days.to_string()).increment(1);
     }
 
     /// A message could not be read.

@@ -3,6 +3,7 @@
 use iso8583::{MaskedPan, Rrn};
 use switch::{Note, StateKind, Switch};
 
+use crate::observe::quota::Subject;
 use crate::shell::Shell;
 
 /// Counts and logs a note.
@@ -36,7 +37,9 @@ pub(crate) fn note(shell: &Shell, view: &Switch, note: Note) {
         }
         Note::Unmatched { issuer, mti } => {
             meters.count_by_issuer("switchd_unmatched_answers_total", issuer);
-            tracing::warn!(issuer = issuer.0, %mti, "message from the issuer matches nothing that waits");
+            if shell.lines.take(Subject::Issuer(issuer)) {
+                tracing::warn!(issuer = issuer.0, %mti, "message from the issuer matches nothing that waits");
+            }
         }
         Note::Exception { rule, rrn } => {
             meters.count_by_rule("switchd_exceptions_total", rule);

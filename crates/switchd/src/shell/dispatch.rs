@@ -16,6 +16,7 @@ pub(crate) fn carry_out(shell: &Shell, view: &Switch, action: Action) -> Option<
         Action::ToTerminal { id, conn, message } => {
             let peer = shell.terminals.borrow().get(place(conn)).cloned();
             let queued = peer.is_some_and(|peer| {
+                peer.in_flight.answered();
                 let put = |out: &mut Vec<u8>| shell.wire.put(peer.dialect, &message, out);
                 written(peer.line.push(Some(id), shell.settings.limits.write_backlog_max, put))
             });
@@ -30,8 +31,8 @@ pub(crate) fn carry_out(shell: &Shell, view: &Switch, action: Action) -> Option<
                 report(shell, id, Report::NotSent);
                 return None;
             };
-            let put = |out: &mut Vec<u8>| shell.wire.put(link.peer.dialect, &message, out);
-            if !written(link.peer.line.push(Some(id), shell.settings.limits.write_backlog_max, put)) {
+            let put = |out: &mut Vec<u8>| shell.wire.put(link.dialect, &message, out);
+            if !written(link.line.push(Some(id), shell.settings.limits.link_write_backlog_max, put)) {
                 report(shell, id, Report::Unbuildable);
             }
             None
@@ -47,7 +48,7 @@ pub(crate) fn carry_out(shell: &Shell, view: &Switch, action: Action) -> Option<
         Action::Unsend { .. } => None,
         Action::ResetIfUnacknowledged { link } => {
             if let Some(link) = shell.links.borrow().get(link_place(link)) {
-                link.peer.line.reset_if_unacknowledged();
+                link.line.reset_if_unacknowledged();
             }
             None
         }
@@ -56,7 +57,7 @@ pub(crate) fn carry_out(shell: &Shell, view: &Switch, action: Action) -> Option<
                 if let Some(code) = refused {
                     tracing::warn!(link = %link.number, %code, "the issuer refused the sign-on");
                 }
-                link.peer.line.close(End::Unresponsive);
+                link.line.close(End::Unresponsive);
             }
             None
         }

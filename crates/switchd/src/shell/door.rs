@@ -1,34 +1,46 @@
 //! The door: connections of which nobody knows yet whose they are.
 //!
-//! A peer that says nothing costs a socket and a place here. It takes no slot of a handshake, and goes when its time is
-//! over, or sooner when all places are taken and another comes. Invariant: silent peers keep nobody out, however many
-//! they are.
+//! A peer that says nothing, or begins a handshake and stops, costs a socket and a place here, and goes when its time is
+//! over, or sooner when all places are taken and another comes. What handshakes compute is done a few steps at a time, so
+//! that a thousand of them do not stand between a sale and its answer. Not here: who a peer is. Invariant: peers without a
+//! certificate keep nobody out for longer than a grace, however many they are.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::limits::Limits;
 
-/// All places before authentication, and the slots of handshakes among them.
+/// All places before authentication, and the steps of the handshakes in them.
 pub(crate) struct Door {
     places_max: usize,
-    taken: Cell<usize>,
-    /// Who has not said a byte, oldest first.
-    silent: RefCell<VecDeque<Rc<Notify>>>,
-    patience: Duration,
-    handshakes: Arc<Semaphore>,
+    first_byte: Duration,
+    whole: Duration,
+    grace: Duration,
+    /// The number of the next one that comes.
+    next: Cell<u64>,
+    /// Who has not said a byte, by number: oldest first.
+    silent: RefCell<BTreeMap<u64, Rc<Notify>>>,
+    /// Who has, with the moment of its coming.
+    speaking: RefCell<BTreeMap<u64, (Instant, Rc<Notify>)>>,
+    /// Somebody left.
+    left: Notify,
+    steps: Steps,
 }
 
 /// A place of one connection, until it is known or gone.
 pub(crate) struct Place {
     door: Rc<Door>,
+    number: u64,
+    came: Instant,
     /// Notified when it has to go.
     leave: Rc<Notify>,
 }
@@ -38,22 +50,63 @@ impl Door {
     pub(crate) fn new(limits: &Limits) -> Self {
         Door {
             places_max: limits.unauthenticated_max,
-            taken: Cell::new(0),
+            first_byte: Duration::from_millis(limits.first_byte_timeout_ms),
+            whole: Duration::from_millis(limits.handshake_timeout_ms),
+            grace: Duration::from_millis(limits.handshake_grace_ms),
+            next: Cell::new(0),
             silent: RefCell::default(),
-            patience: Duration::from_millis(limits.first_byte_timeout_ms),
-            handshakes: Arc::new(Semaphore::new(limits.handshakes_max)),
+            speaking: RefCell::default(),
+            left: Notify::new(),
+            steps: Steps::new(limits.handshake_steps_max),
         }
     }
 
-    /// A place for a new connection. When all are taken, the one that is silent for longest goes; `None` when none is.
-    pub(crate) fn enter(self: &Rc<Self>) -> Option<Place> {
-        if self.taken.get() >= self.places_max {
-            self.silent.borrow_mut().pop_front()?.notify_one();
+    /// A place for a new connection. When all are taken, the one that is silent for longest goes, else the oldest that has
+    /// had its grace; while there is none, this waits, and what comes meanwhile waits with the kernel.
+    pub(crate) async fn enter(self: &Rc<Self>) -> Place {
+        while let Err(until) = self.make_room() {
+            // Over time: then the oldest has had its grace.
+            let _ = timeout_at(until, self.left.notified()).await;
         }
-        self.taken.set(self.taken.get() + 1);
-        let leave = Rc::new(Notify::new());
-        self.silent.borrow_mut().push_back(leave.clone());
-        Some(Place { door: self.clone(), leave })
+        let place =
+            Place { door: self.clone(), number: self.next.get(), came: Instant::now(), leave: Rc::new(Notify::new()) };
+        self.next.set(place.number + 1);
+        self.silent.borrow_mut().insert(place.number, place.leave.clone());
+        place
+    }
+
+    /// How many are there.
+    pub(crate) fn taken(&self) -> usize {
+        self.silent.borrow().len() + self.speaking.borrow().len()
+    }
+
+    /// Makes one of the places free, or says when there will be one at the latest.
+    fn make_room(&self) -> Result<(), Instant> {
+        if self.taken() < self.places_max {
+            return Ok(());
+        }
+        if let Some((_, leave)) = self.silent.borrow_mut().pop_first() {
+            leave.notify_one();
+            return Ok(());
+        }
+        let mut speaking = self.speaking.borrow_mut();
+        let oldest = speaking.first_entry().expect("all places are taken, and there is one at least");
+        let until = oldest.get().0 + self.grace;
+        if until > Instant::now() {
+            return Err(until);
+        }
+        oldest.remove().1.notify_one();
+        Ok(())
+    }
+
+    /// Lets handshakes go on, so many steps between two turns of everything else, for as long as it is polled.
+    pub(crate) async fn pace(self: Rc<Self>) {
+        loop {
+            self.steps.asked_for.notified().await;
+            while self.steps.renew() {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }
 
@@ -61,31 +114,179 @@ impl Place {
     /// Ends when the peer has said something, or with the reason why it has to go.
     pub(crate) async fn first_byte(&self, stream: &TcpStream) -> Result<(), &'static str> {
         let mut byte = [0; 1];
-        let spoke = tokio::select! {
+        tokio::select! {
             biased;
             // Looked at, as readiness alone may be wrong; an error shows again when the handshake reads.
-            spoke = timeout(self.door.patience, stream.peek(&mut byte)) => {
-                spoke.map(drop).map_err(|_| "first_byte_timeout")
+            spoke = timeout_at(self.came + self.door.first_byte, stream.peek(&mut byte)) => {
+                spoke.map(drop).map_err(|_| "first_byte_timeout")?;
             }
+            () = self.leave.notified() => return Err("unauthenticated_max"),
+        }
+        // One that has to go at this moment is in no list any more.
+        if self.door.silent.borrow_mut().remove(&self.number).is_some() {
+            self.door.speaking.borrow_mut().insert(self.number, (self.came, self.leave.clone()));
+        }
+        Ok(())
+    }
+
+    /// The handshake, step by step as the door lets it, or the reason why its peer has to go.
+    pub(crate) async fn handshake<T>(&self, handshake: impl Future<Output = T>) -> Result<T, &'static str> {
+        tokio::select! {
+            biased;
             () = self.leave.notified() => Err("unauthenticated_max"),
-        };
-        self.no_longer_silent();
-        spoke
-    }
-
-    /// Waits for a slot of a handshake.
-    pub(crate) async fn slot(&self) -> OwnedSemaphorePermit {
-        self.door.handshakes.clone().acquire_owned().await.expect("the slots are never closed")
-    }
-
-    fn no_longer_silent(&self) {
-        self.door.silent.borrow_mut().retain(|other| !Rc::ptr_eq(other, &self.leave));
+            done = timeout_at(self.came + self.door.whole, self.door.steps.pace(handshake)) => {
+                done.map_err(|_| "handshake_timeout")
+            }
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.no_longer_silent();
-        self.door.taken.set(self.door.taken.get() - 1);
+        self.door.silent.borrow_mut().remove(&self.number);
+        self.door.speaking.borrow_mut().remove(&self.number);
+        self.door.left.notify_one();
+    }
+}
+
+/// Steps of computation that others share out among themselves, renewed once everything else had its turn.
+struct Steps {
+    most: usize,
+    free: Cell<usize>,
+    waiting: RefCell<VecDeque<(Rc<Cell<bool>>, Waker)>>,
+    asked_for: Notify,
+}
+
+impl Steps {
+    fn new(most: usize) -> Self {
+        Steps { most, free: Cell::new(most), waiting: RefCell::default(), asked_for: Notify::new() }
+    }
+
+    /// Runs a future that takes a step for each of its polls.
+    async fn pace<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        let waits = Rc::new(Cell::new(false));
+        poll_fn(|cx| {
+            let Some(rest) = self.free.get().checked_sub(1) else {
+                if !waits.replace(true) {
+                    self.waiting.borrow_mut().push_back((waits.clone(), cx.waker().clone()));
+                    self.asked_for.notify_one();
+                }
+                return Poll::Pending;
+            };
+            self.free.set(rest);
+            if rest == 0 {
+                self.asked_for.notify_one();
+            }
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// All steps are free again, and as many as there are go on. False: nobody waited.
+    fn renew(&self) -> bool {
+        self.free.set(self.most);
+        let mut waiting = self.waiting.borrow_mut();
+        let next = self.most.min(waiting.len());
+        for (waits, waker) in waiting.drain(..next) {
+            waits.set(false);
+            waker.wake();
+        }
+        next > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    fn on_one_thread(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, test);
+    }
+
+    fn door(limits: Limits) -> Rc<Door> {
+        Rc::new(Door::new(&limits))
+    }
+
+    /// As if a byte had come.
+    fn speaks(place: &Place) {
+        let door = &place.door;
+        let leave = door.silent.borrow_mut().remove(&place.number).unwrap();
+        door.speaking.borrow_mut().insert(place.number, (place.came, leave));
+    }
+
+    async fn has_to_go(place: &Place) -> bool {
+        tokio::time::timeout(Duration::ZERO, place.leave.notified()).await.is_ok()
+    }
+
+    #[test]
+    fn when_full_the_longest_silent_goes_then_the_oldest_after_its_grace_and_nobody_before() {
+        on_one_thread(async {
+            let door = door(Limits { unauthenticated_max: 3, handshake_grace_ms: 100, ..Limits::default() });
+            let [first, second, third] = [door.enter().await, door.enter().await, door.enter().await];
+            speaks(&first);
+            speaks(&third);
+            let fourth = door.enter().await;
+            assert!(has_to_go(&second).await && !has_to_go(&first).await && !has_to_go(&third).await);
+            speaks(&fourth);
+            assert_eq!(door.taken(), 3);
+            let since = Instant::now();
+            let _fifth = door.enter().await;
+            assert!(since.elapsed() > Duration::from_millis(20), "the oldest had its grace");
+            assert!(has_to_go(&first).await && !has_to_go(&third).await && !has_to_go(&fourth).await);
+        });
+    }
+
+    #[test]
+    fn one_that_leaves_makes_room_at_once() {
+        on_one_thread(async {
+            let door = door(Limits { unauthenticated_max: 1, ..Limits::default() });
+            let first = door.enter().await;
+            speaks(&first);
+            let since = Instant::now();
+            let second = spawn_local({
+                let door = door.clone();
+                async move { drop(door.enter().await) }
+            });
+            yield_now().await;
+            assert!(!second.is_finished());
+            drop(first);
+            second.await.unwrap();
+            assert!(since.elapsed() < door.grace, "it waited for nobody's grace");
+            assert_eq!(door.taken(), 0);
+        });
+    }
+
+    /// Each handshake takes ten polls; everything else must have had a turn after each few of them.
+    #[test]
+    fn a_hundred_handshakes_take_a_few_steps_between_two_turns_of_the_others() {
+        on_one_thread(async {
+            let door = door(Limits { handshake_steps_max: 4, ..Limits::default() });
+            spawn_local(door.clone().pace());
+            let steps = Rc::new(Cell::new(0));
+            let done = Rc::new(Cell::new(0));
+            for _ in 0..100 {
+                let (door, steps, done) = (door.clone(), steps.clone(), done.clone());
+                spawn_local(async move {
+                    let handshake = async {
+                        for _ in 0..9 {
+                            yield_now().await;
+                            steps.set(steps.get() + 1);
+                        }
+                    };
+                    door.steps.pace(handshake).await;
+                    done.set(done.get() + 1);
+                });
+            }
+            let mut most = 0;
+            while done.get() < 100 {
+                let before = steps.get();
+                yield_now().await;
+                most = most.max(steps.get() - before);
+            }
+            assert!((1..=8).contains(&most), "{most} steps between two turns");
+        });
     }
 }

@@ -187,10 +187,11 @@ impl Engine {
             self.tick(now.wall_ms);
             self.upkeep();
             self.witness.follow(self.partition.durable().0);
-            let count = self.shell.refusals.renew();
+            let count = self.shell.lines.renew();
             if count > 0 {
-                tracing::info!(count, "more connections refused before the end of their handshake");
+                tracing::warn!(count, "more lines about what peers do were left out");
             }
+            self.shell.endings.tick(now.wall_ms);
         }
     }
 

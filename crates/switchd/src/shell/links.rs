@@ -20,12 +20,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{LinkPeer, Peer, Shell};
+use super::{LinkPeer, Shell};
 use crate::config::LinkSettings;
 use crate::net::counting::{Counting, Taken};
 use crate::net::outgoing::Fate;
 use crate::net::socket;
 use crate::net::traffic::{self, End, Handler, Line, Timeouts, Traffic};
+use crate::observe::quota::Subject;
 
 /// TLS of a link: the configuration and the host's name; `None` for plain TCP.
 pub(crate) type LinkSecurity = Option<(Arc<ClientConfig>, ServerName<'static>)>;
@@ -94,8 +95,7 @@ async fn connect(link: &LinkSettings, security: &LinkSecurity) -> io::Result<Str
 /// soon; one that refuses the sign-on is not.
 async fn converse(shell: &Rc<Shell>, number: LinkNo, link: &LinkSettings, stream: Stream) -> bool {
     let line = Rc::new(Line::default());
-    let peer =
-        Rc::new(LinkPeer { peer: Peer { line: line.clone(), dialect: link.dialect }, number, was_ready: Cell::new(false) });
+    let peer = Rc::new(LinkPeer { line: line.clone(), dialect: link.dialect, number, was_ready: Cell::new(false) });
     let place = shell.links.borrow_mut().insert(peer.clone());
     let id = LinkId { index: place.0, generation: place.1 };
     shell.mailbox.push(Input::LinkOpened { link: id, number });
@@ -129,7 +129,7 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> End {
     let limits = &host.shell.settings.limits;
     let timeouts = Timeouts { first_message: None, frame: Duration::from_millis(limits.frame_timeout_ms), idle: None };
-    let (frame_max, backlog_max) = (limits.frame_max, limits.write_backlog_max);
+    let (frame_max, backlog_max) = (limits.frame_max, limits.link_write_backlog_max);
     traffic::run(Traffic { stream, socket, taken, plain, line, frame_max, backlog_max, timeouts }, host).await
 }
 
@@ -143,7 +143,7 @@ struct Host<'s> {
 }
 
 impl Handler for Host<'_> {
-    fn has_room(&self, cx: &Context<'_>) -> bool {
+    fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
         self.shell.mailbox.has_room(cx)
     }
 
@@ -155,10 +155,12 @@ impl Handler for Host<'_> {
                 // T4: not an answer; counted and ignored, the timeout decides.
                 let error = unreadable.error;
                 self.shell.meters.parse_error("issuer");
-                tracing::warn!(
-                    link = %self.number, length = bytes.len(), field = %error.field, offset = error.offset,
-                    "message from the issuer cannot be read"
-                );
+                if self.shell.lines.take(Subject::Issuer(self.number.issuer)) {
+                    tracing::warn!(
+                        link = %self.number, length = bytes.len(), field = %error.field, offset = error.offset,
+                        "message from the issuer cannot be read"
+                    );
+                }
             }
         }
         Ok(())

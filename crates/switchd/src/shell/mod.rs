@@ -18,6 +18,7 @@
 pub(crate) mod dispatch;
 pub(crate) mod door;
 pub(crate) mod engine;
+pub(crate) mod in_flight;
 pub(crate) mod links;
 pub(crate) mod mailbox;
 pub(crate) mod table;
@@ -26,19 +27,22 @@ pub(crate) mod wire;
 pub(crate) mod worker;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use iso8583::Dialect;
+use iso8583::{Dialect, TerminalId};
 use switch::LinkNo;
 use tokio::sync::Notify;
 
 use crate::config::Settings;
 use crate::net::traffic::{End, Line};
+use crate::observe::expiry::{Ending, Endings};
 use crate::observe::meters::Meters;
 use crate::observe::quota::Quota;
 use crate::observe::resolve::Orders;
+use in_flight::InFlight;
 use mailbox::Mailbox;
-use table::Table;
+use table::{Place, Table};
 use wire::Wire;
 
 /// What the tasks of the shell share. All of them run on one thread.
@@ -49,6 +53,8 @@ pub(crate) struct Shell {
     pub(crate) mailbox: Mailbox,
     /// Terminal connections.
     pub(crate) terminals: RefCell<Table<Peer>>,
+    /// The connection of each terminal that has a certificate of its own.
+    pub(crate) newest: RefCell<BTreeMap<TerminalId, Place>>,
     /// Link connections.
     pub(crate) links: RefCell<Table<LinkPeer>>,
     /// Parsing and assembly.
@@ -57,8 +63,12 @@ pub(crate) struct Shell {
     pub(crate) meters: Meters,
     /// Operators' decisions on their way.
     pub(crate) orders: Orders,
-    /// Log lines about connections that were refused before anybody knew whose they were.
-    pub(crate) refusals: Quota,
+    /// Log lines about what peers do.
+    pub(crate) lines: Quota,
+    /// When certificates and revocation lists end.
+    pub(crate) endings: Endings,
+    /// How many sockets terminals may have, whatever is configured: the process has no more descriptors.
+    pub(crate) sockets_max: usize,
     /// No new terminals.
     accepting: Cell<bool>,
     /// No new connections at all.
@@ -66,20 +76,24 @@ pub(crate) struct Shell {
     changed: Notify,
 }
 
-/// An open connection.
+/// An open connection of a terminal.
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// What waits for it.
     pub(crate) line: Rc<Line>,
     /// How it writes.
     pub(crate) dialect: &'static Dialect,
+    /// What it asked and has no answer to.
+    pub(crate) in_flight: InFlight,
 }
 
 /// An open connection of a link.
 #[derive(Debug)]
 pub(crate) struct LinkPeer {
-    /// The connection.
-    pub(crate) peer: Peer,
+    /// What waits for it.
+    pub(crate) line: Rc<Line>,
+    /// How it writes.
+    pub(crate) dialect: &'static Dialect,
     /// Its link.
     pub(crate) number: LinkNo,
     /// It took requests: the host accepted the sign-on, or none is wanted.
@@ -88,16 +102,19 @@ pub(crate) struct LinkPeer {
 
 impl Shell {
     /// Nothing is open yet.
-    pub(crate) fn new(settings: Settings, meters: Meters) -> Self {
+    pub(crate) fn new(settings: Settings, meters: Meters, endings: Vec<Ending>, sockets_max: usize) -> Self {
         Shell {
             mailbox: Mailbox::new(settings.limits.inputs_max),
+            lines: Quota::new(settings.limits.log_lines_max),
             settings,
+            endings: Endings::new(endings),
+            sockets_max,
             terminals: RefCell::default(),
+            newest: RefCell::default(),
             links: RefCell::default(),
             wire: Wire::default(),
             meters,
             orders: Orders::default(),
-            refusals: Quota::new(),
             accepting: Cell::new(true),
             closing: Cell::new(false),
             changed: Notify::new(),
@@ -119,7 +136,7 @@ impl Shell {
             peer.line.close(End::Stopping);
         }
         for link in self.links.borrow().values() {
-            link.peer.line.close(End::Stopping);
+            link.line.close(End::Stopping);
         }
     }
 

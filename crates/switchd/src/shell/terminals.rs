@@ -7,32 +7,42 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
 use iso8583::{Fields, ResponseCode, TerminalId};
+use rustls::CertificateError;
 use switch::{ActionId, ConnId, Input, Report, refusal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::door::{Door, Place};
+use super::in_flight::InFlight;
 use super::wire::Unreadable;
 use super::{Peer, Shell};
+use crate::clock;
 use crate::config::registry::Entry;
 use crate::net::counting::Counting;
 use crate::net::outgoing::Fate;
 use crate::net::socket;
 use crate::net::traffic::{self, End, Handler, Line, Timeouts, Traffic};
+use crate::observe::expiry::{Nearness, nearness};
+use crate::observe::quota::Subject;
 use crate::tls::Identity;
+
+/// What TLS may keep of what the socket does not take: a record's worth, the rest waits where it is counted.
+const TLS_BUFFER_BYTES: usize = 16 << 10;
 
 /// Takes connections until the shell accepts no more.
 pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, acceptor: TlsAcceptor) {
     let door = Rc::new(Door::new(&shell.settings.limits));
+    spawn_local(door.clone().pace());
     let open = Rc::new(Cell::new(0_usize));
     loop {
         let accepted = tokio::select! {
@@ -48,14 +58,20 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, acceptor: Tl
                 continue;
             }
         };
-        let Some(place) = door.enter() else {
-            refused(&shell, "unauthenticated_max", address, None);
+        if door.taken() + open.get() >= shell.sockets_max {
+            refused(&shell, "descriptors", address, None);
             continue;
+        }
+        let place = tokio::select! {
+            () = shell.until_not_accepting() => return,
+            place = door.enter() => place,
         };
         let (shell, acceptor, open) = (shell.clone(), acceptor.clone(), open.clone());
         spawn_local(async move {
             let Some((stream, entry)) = welcome(&shell, &acceptor, place, stream, address).await else { return };
-            if open.get() >= shell.settings.limits.connections_max {
+            // Who comes again takes the place of its own earlier connection.
+            let again = entry.only().is_some_and(|terminal| shell.newest.borrow().contains_key(&terminal));
+            if !again && open.get() >= shell.settings.limits.connections_max {
                 refused(&shell, "connections_max", address, None);
                 return;
             }
@@ -66,10 +82,10 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, acceptor: Tl
     }
 }
 
-/// Counts a connection that is refused before its first message; a few a second get a line, the others are counted.
+/// Counts a connection that is refused before its first message; a few a second of each peer get a line.
 fn refused(shell: &Shell, reason: &'static str, address: SocketAddr, error: Option<&io::Error>) {
     shell.meters.refused(reason);
-    if shell.refusals.take() {
+    if shell.lines.take(Subject::Address(address.ip())) {
         let error = error.map(tracing::field::display);
         tracing::info!(%address, reason, error, "terminal connection refused");
     }
@@ -110,42 +126,71 @@ async fn welcome(
         refused(shell, reason, address, None);
         return None;
     }
-    let slot = place.slot().await;
-    let patience = Duration::from_millis(shell.settings.limits.handshake_timeout_ms);
-    let stream = match timeout(patience, acceptor.accept(Counting::new(stream))).await {
+    let mut stream = match place.handshake(acceptor.accept(Counting::new(stream))).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            refused(shell, "handshake", address, Some(&error));
+            refused(shell, refusal_of(&error), address, Some(&error));
             return None;
         }
-        Err(_) => {
-            refused(shell, "handshake_timeout", address, None);
+        Err(reason) => {
+            refused(shell, reason, address, None);
             return None;
         }
     };
-    drop((slot, place));
-    let (_, session) = stream.get_ref();
+    drop(place);
+    let (_, session) = stream.get_mut();
+    session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
     let identity = session.peer_certificates().and_then(|chain| chain.first()).map(Identity::of);
     let identity = identity.expect("the verifier refuses handshakes without a certificate");
     let entry = shell.settings.registry.find(&identity.fingerprint, identity.subject.as_deref()).cloned();
-    if entry.is_none() {
+    let subject = identity.subject.as_deref().unwrap_or("");
+    let Some(entry) = entry else {
         shell.meters.refused("not_registered");
-        let subject = identity.subject.as_deref().unwrap_or("");
-        tracing::warn!(target: "audit", %address, subject, certificate = identity.hex(), "certificate is not registered");
+        if shell.lines.take(Subject::Address(address.ip())) {
+            tracing::warn!(target: "audit", %address, subject, certificate = identity.hex(), "certificate is not registered");
+        }
+        return None;
+    };
+    if let Some(Nearness::Within(days)) = nearness(identity.not_after_s, clock::now().wall_ms) {
+        shell.meters.expires_soon(days);
+        if shell.lines.take(Subject::Address(address.ip())) {
+            tracing::warn!(%address, subject, days, "a terminal's certificate expires within so many days; next: renew it");
+        }
     }
-    Some((stream, entry?))
+    Some((stream, entry))
+}
+
+/// What a handshake failed for, as far as an operator would tell it apart.
+fn refusal_of(error: &io::Error) -> &'static str {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::NoCertificatesPresented) => "no_certificate",
+        Some(rustls::Error::InvalidCertificate(wrong)) => match wrong {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate_expired",
+            CertificateError::Revoked => "certificate_revoked",
+            _ => "certificate",
+        },
+        _ => "handshake",
+    }
 }
 
 /// Carries the terminal's messages until its connection ends.
 async fn converse(shell: &Rc<Shell>, stream: Stream, entry: Arc<Entry>, address: SocketAddr) {
     let group = shell.settings.groups.get(&entry.group).copied();
-    let dialect = group.expect("the registry names configured groups only").dialect;
+    let group = group.expect("the registry names configured groups only");
+    let dialect = group.dialect;
     let line = Rc::new(Line::default());
-    let peer = Rc::new(Peer { line: line.clone(), dialect });
+    let limits = &shell.settings.limits;
+    let patience = Duration::from_millis(group.terminal_response_timeout_ms);
+    let in_flight = InFlight::new(limits.terminal_in_flight_max, patience);
+    let peer = Rc::new(Peer { line: line.clone(), dialect, in_flight });
     let place = shell.terminals.borrow_mut().insert(peer.clone());
+    let only = entry.only();
+    if let Some(terminal) = only {
+        supersede(shell, terminal, place, address);
+    }
     let conn = ConnId { index: place.0, generation: place.1 };
     shell.meters.terminal_opened();
-    let limits = &shell.settings.limits;
     let traffic = Traffic {
         taken: stream.get_ref().0.taken(),
         stream,
@@ -160,20 +205,39 @@ async fn converse(shell: &Rc<Shell>, stream: Stream, entry: Arc<Entry>, address:
             idle: Some(Duration::from_millis(limits.idle_timeout_ms)),
         },
     };
-    let mut terminal = Terminal { shell, peer, conn, entry, address, named: Cell::new(None) };
+    let mut terminal = Terminal { shell, peer, conn, entry, address, named: Cell::new(None), full: None };
     let end = traffic::run(traffic, &mut terminal).await;
     shell.terminals.borrow_mut().remove(place);
+    if let Some(terminal) = only {
+        let mut newest = shell.newest.borrow_mut();
+        if newest.get(&terminal) == Some(&place) {
+            newest.remove(&terminal);
+        }
+    }
     shell.mailbox.push(Input::TerminalClosed { conn });
     shell.meters.terminal_closed(end);
-    closed(end, address, terminal.named.get());
+    closed(shell, end, address, terminal.named.get());
+}
+
+/// The newest authenticated connection of a terminal wins: the one before is most likely dead and does not know it.
+fn supersede(shell: &Shell, terminal: TerminalId, place: super::table::Place, address: SocketAddr) {
+    let Some(before) = shell.newest.borrow_mut().insert(terminal, place) else { return };
+    if let Some(peer) = shell.terminals.borrow().get(before) {
+        peer.line.close(End::Superseded);
+        if shell.lines.take(Subject::Address(address.ip())) {
+            tracing::info!(%address, %terminal, "the terminal came again; its earlier connection is closed");
+        }
+    }
 }
 
 /// Says why a connection ended: aloud when a merchant would ask.
-fn closed(end: End, address: SocketAddr, named: Option<TerminalId>) {
+fn closed(shell: &Shell, end: End, address: SocketAddr, named: Option<TerminalId>) {
     let (reason, terminal) = (end.name(), named.map(tracing::field::display));
     match end {
         End::NoFirstMessage | End::SlowFrame | End::TooLong { .. } | End::Unreadable | End::Backlog => {
-            tracing::info!(%address, terminal, reason, "terminal connection closed by the switch");
+            if shell.lines.take(Subject::Address(address.ip())) {
+                tracing::info!(%address, terminal, reason, "terminal connection closed by the switch");
+            }
         }
         End::PeerClosed
         | End::Broken(_)
@@ -181,6 +245,7 @@ fn closed(end: End, address: SocketAddr, named: Option<TerminalId>) {
         | End::Withdrawn
         | End::Unresponsive
         | End::Unacknowledged
+        | End::Superseded
         | End::Stopping => tracing::debug!(%address, terminal, reason, "terminal connection closed"),
     }
 }
@@ -194,10 +259,21 @@ struct Terminal<'s> {
     address: SocketAddr,
     /// Who spoke last, of those that may.
     named: Cell<Option<TerminalId>>,
+    /// Wakes the connection when it may be read again, while it may not.
+    full: Option<Pin<Box<Sleep>>>,
 }
 
 impl Handler for Terminal<'_> {
-    fn has_room(&self, cx: &Context<'_>) -> bool {
+    fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        while let Some(until) = self.peer.in_flight.full_until(Instant::now()) {
+            // An answer wakes it too, as it is to be written.
+            let mut sleep = self.full.take().unwrap_or_else(|| Box::pin(sleep_until(until)));
+            sleep.as_mut().reset(until);
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.full = Some(sleep);
+                return false;
+            }
+        }
         self.shell.mailbox.has_room(cx)
     }
 
@@ -227,13 +303,16 @@ impl Terminal<'_> {
         match terminal_of(&message) {
             Some(Ok(terminal)) if !self.entry.allows(&terminal) => {
                 self.shell.meters.not_allowed();
-                tracing::warn!(target: "audit", address = %self.address, %terminal, "certificate may not speak for this terminal");
+                if self.shell.lines.take(Subject::Address(self.address.ip())) {
+                    tracing::warn!(target: "audit", address = %self.address, %terminal, "certificate may not speak for this terminal");
+                }
                 self.refuse(&message, ResponseCode::INVALID_MERCHANT)
             }
             Some(Err(())) => self.refuse(&message, ResponseCode::FORMAT_ERROR),
             named @ (Some(Ok(_)) | None) => {
                 self.named.set(named.and_then(Result::ok).or(self.named.get()));
                 let input = Input::Terminal { conn: self.conn, group: self.entry.group, message, card: None };
+                self.peer.in_flight.asked(Instant::now());
                 self.shell.mailbox.push(input);
                 Ok(())
             }
@@ -243,9 +322,11 @@ impl Terminal<'_> {
     fn unreadable(&self, length: usize, unreadable: Unreadable) -> Result<(), End> {
         let Unreadable { error, partial } = unreadable;
         self.shell.meters.parse_error("terminal");
-        tracing::warn!(
-            address = %self.address, length, field = %error.field, offset = error.offset, "message cannot be read"
-        );
+        if self.shell.lines.take(Subject::Address(self.address.ip())) {
+            tracing::warn!(
+                address = %self.address, length, field = %error.field, offset = error.offset, "message cannot be read"
+            );
+        }
         // An answer must carry what the terminal finds its request by.
         match partial {
             Some(message) if message.has(11) && message.has(41) => self.refuse(&message, ResponseCode::FORMAT_ERROR),
