@@ -1,9 +1,7 @@
 //! The newest authenticated connection of a terminal wins: one that lost its network does not wait for its own ghost.
 
 use crate::support::site::PAN;
-use crate::support::{Options, Site, code, name, repeat_of, sale, until};
-
-use counterparts::faults::Fault;
+use crate::support::{Options, Site, code, name, sale, until};
 
 #[tokio::test]
 async fn the_newest_connection_of_a_terminal_wins_and_the_one_before_is_closed() {
@@ -22,23 +20,6 @@ async fn the_newest_connection_of_a_terminal_wins_and_the_one_before_is_closed()
     let said = |line: &str| line.contains("came again") && line.contains(&name(1));
     until("the log says so", async || site.daemon.log().lines().any(said).then_some(())).await;
     until("two are open", async || (site.daemon.metric("switchd_terminal_connections").await == 2.0).then_some(())).await;
-}
-
-/// A sale is with the issuer when its terminal comes again: it asks again on the new connection, and is told once.
-#[tokio::test]
-async fn d1_a_terminal_that_comes_again_in_the_middle_of_a_sale_gets_its_answer_there() {
-    let site = Site::open(Options::default()).await;
-    site.on_requests(Fault::DelayMs(600));
-    let request = sale(1, 1, PAN, 100);
-    let mut before = site.line(1).await;
-    before.send(&request).await;
-    site.reaches(&request, "awaiting-issuer").await;
-    let mut newest = site.line(1).await;
-    assert!(before.receive().await.is_none());
-    assert_eq!(code(&newest.ask(&repeat_of(&request)).await), "00");
-    assert_eq!(site.issuer_moved(1).await.len(), 1, "the issuer saw one request");
-    site.nothing_in_doubt().await;
-    assert_eq!(site.issuer_net(), 100);
 }
 
 /// Whoever speaks for many terminals may have many connections.

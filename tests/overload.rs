@@ -131,7 +131,7 @@ async fn an_echo_that_is_not_answered_ends_the_link_and_it_comes_again() {
     site.daemon.kill();
     site.lead_to(vec![(address, false)]);
     site.start_again().await;
-    site.daemon.series_counts("switchd_link_closed_total", "link=\"1/1\",reason=\"unresponsive\"", 2.0).await;
+    site.daemon.series_counts("switchd_link_closed_total", "link=\"1.1\",reason=\"unresponsive\"", 2.0).await;
     let connections = async || (site.daemon.metric("switchd_link_connections").await >= 1.0).then_some(());
     until("it is connected again", connections).await;
     host.abort();

@@ -124,7 +124,7 @@ async fn crowd(test: &str, count: u64) {
 
     let honest = Honest::start(&site);
     sleep(Duration::from_secs(2)).await;
-    let served = honest.finish();
+    let served = honest.finish().await;
     println!("{test}: beside them {} sales, p99 {:.1?}", served.latencies.len(), served.p99());
     assert!(served.p99() < P99_MAX);
 

@@ -70,8 +70,10 @@ impl Honest {
         Honest { over, selling }
     }
 
-    fn finish(self) -> Served {
+    /// Waits without holding up this runtime: the issuer is on it.
+    async fn finish(self) -> Served {
         self.over.store(true, Ordering::Relaxed);
+        until("the honest terminal has ended", async || self.selling.is_finished().then_some(())).await;
         let mut served = self.selling.join().expect("the honest terminal was served all the while");
         served.latencies.sort_unstable();
         served
@@ -105,7 +107,7 @@ async fn check(what: &str, site: &Site, mut attack: impl AsyncFnMut()) {
     only_the_honest_is_left(site).await;
     let once = site.daemon.resident();
     attack().await;
-    let served = honest.finish();
+    let served = honest.finish().await;
     until("every connection is gone", async || (open(site).await == 0.0).then_some(())).await;
     let twice = site.daemon.resident();
     let (sales, p99) = (served.latencies.len(), served.p99());

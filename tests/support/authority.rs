@@ -85,7 +85,9 @@ impl Authority {
 
     /// The same for one that ends so many days from now.
     pub(crate) fn sign_for_days(&self, file: &str, name: &str, days: u64) {
-        self.write(file, CertificateParams { not_after: in_days(days), ..client(name) });
+        let mut client = client(name);
+        client.not_after = in_days(days);
+        self.write(file, client);
     }
 
     /// Signs a certificate of the switch that ends so many days from now, in the place of the one of `init`.
@@ -93,7 +95,8 @@ impl Authority {
         let mut server = params("switchd");
         server.subject_alt_names = CertificateParams::new(["localhost".to_owned()]).expect("it is a name").subject_alt_names;
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.write("server", CertificateParams { not_after: in_days(days), ..server });
+        server.not_after = in_days(days);
+        self.write("server", server);
     }
 
     fn write(&self, file: &str, params: CertificateParams) {

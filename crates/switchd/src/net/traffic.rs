@@ -316,9 +316,13 @@ impl Reading {
         H: Handler,
     {
         for _ in 0..READS_PER_TURN {
-            if !handler.has_room(cx) {
-                self.excuse();
-                return Poll::Pending;
+            match self.take_frames(traffic, handler, cx) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.excuse();
+                    return Poll::Pending;
+                }
+                Err(end) => return Poll::Ready(end),
             }
             if self.filled == self.inbox.len() {
                 self.grow();
@@ -326,13 +330,14 @@ impl Reading {
             let mut buf = ReadBuf::new(&mut self.inbox[self.filled..]);
             match ready!(Pin::new(&mut traffic.stream).poll_read(cx, &mut buf)) {
                 Ok(()) if buf.filled().is_empty() => return Poll::Ready(End::PeerClosed),
-                Ok(()) => self.filled += buf.filled().len(),
+                Ok(()) => {
+                    self.filled += buf.filled().len();
+                    self.heard = true;
+                    self.last_heard = Instant::now();
+                }
                 // Without TLS's farewell: many terminals just close.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(End::PeerClosed),
                 Err(error) => return Poll::Ready(End::Broken(error.kind())),
-            }
-            if let Err(end) = self.take_frames(traffic, handler) {
-                return Poll::Ready(end);
             }
         }
         cx.waker().wake_by_ref();
@@ -345,11 +350,17 @@ impl Reading {
         self.frame_begun = self.frame_begun.map(|_| self.last_heard);
     }
 
-    fn take_frames<S, H: Handler>(&mut self, traffic: &Traffic<S>, handler: &mut H) -> Result<(), End> {
-        self.heard = true;
-        self.last_heard = Instant::now();
-        let mut at = 0;
+    /// Handles the whole frames that are there, as far as the handler has room. False: it has none.
+    fn take_frames<S, H>(&mut self, traffic: &Traffic<S>, handler: &mut H, cx: &mut Context<'_>) -> Result<bool, End>
+    where
+        H: Handler,
+    {
+        let (mut at, mut has_room) = (0, true);
         loop {
+            has_room = has_room && handler.has_room(cx);
+            if !has_room {
+                break;
+            }
             let rest = &self.inbox[at..self.filled];
             match next_frame(rest, self.frame_max) {
                 Frame::Incomplete => break,
@@ -377,7 +388,7 @@ impl Reading {
         if self.filled > 0 {
             self.frame_begun.get_or_insert(self.last_heard);
         }
-        Ok(())
+        Ok(has_room)
     }
 
     /// Wipes what was handled and moves the rest to the front.

@@ -15,7 +15,7 @@ const DAY_S: i64 = 86_400;
 /// Something that ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ending {
-    /// Where the configuration names it: `[listen] certificate`, `link 1/1 ca`.
+    /// Where the configuration names it: `[listen] certificate`, `link 1.1 ca`.
     pub(crate) named: String,
     /// Whose it is; empty when it has no common name.
     pub(crate) subject: String,
