@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{Honest, P99_MAX, client};
+use super::{Honest, P99_MAX, Scene, client};
 use crate::support::line::{Line, MERCHANT};
 use crate::support::site::PAN;
 use crate::support::{Options, Site, code, echo, name, repeat_of, sale, skipped, until, within};
@@ -34,12 +34,11 @@ fn may_have(descriptors: u64, test: &str) -> bool {
     enough || skipped(test, &format!("this process may not have {descriptors} open files"), "SWITCHD_REQUIRE_CROWD")
 }
 
-async fn site() -> Site {
+async fn scene() -> Scene {
     let more = "in_flight_max = 5000\n".to_owned();
     // Their journal stays in memory for the comparison at the end.
     let options = Options { limits: "connections_max = 11000", log: "info", more, ..Options::default() };
-    let mut site = Site::prepare(options, &[]).await;
-    site.daemon.listening().await;
+    let mut site = Scene::open(options).await;
     site.daemon.kill();
     let registry = format!(
         "[[terminal]]\nsubject = \"{}\"\nallow = \"{}/{MERCHANT}\"\ngroup = 1\n\
@@ -111,7 +110,7 @@ async fn crowd(test: &str, count: u64) {
     if !may_have(count + 2_000, test) {
         return;
     }
-    let mut site = site().await;
+    let mut site = scene().await;
     let before = site.daemon.resident();
     let since = Instant::now();
     let lines = idle(&site, count).await;
@@ -163,7 +162,8 @@ async fn crowd(test: &str, count: u64) {
         "each stands"
     );
     let net: i64 = movements.iter().map(|movement| movement.net).sum();
-    assert_eq!(site.issuer_net(), net, "issuer and switch agree");
+    let books: i64 = site.issuer.movements().await.iter().map(|movement| movement.net).sum();
+    assert_eq!(books, net, "issuer and switch agree");
     let expected: u64 = (0..count).map(amount).sum();
     assert_eq!(lanes.iter().map(|movement| movement.amount).sum::<u64>(), expected);
 }

@@ -6,8 +6,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep};
 
-use super::{SHORT, assert_closed, check, connect, refused, site};
-use crate::support::{Site, within};
+use super::{SHORT, Scene, assert_closed, check, connect, refused, site};
+use crate::support::{Options, Site, code, echo, within};
 
 const REFUSED: &str = "switchd_terminal_refused_total";
 
@@ -69,11 +69,11 @@ async fn a_handshake_of_one_byte_per_100_ms() {
 #[tokio::test]
 async fn a_handshake_that_stops_after_its_first_byte_gives_its_place_to_others() {
     let limits =
-        "handshake_timeout = \"1h\"\nfirst_byte_timeout = \"1h\"\nhandshake_grace = \"100ms\"\nunauthenticated_max = 50";
+        "handshake_timeout = \"1h\"\nfirst_byte_timeout = \"1h\"\nhandshake_grace = \"2s\"\nunauthenticated_max = 50";
     let site = site(limits).await;
     let begin = async || {
         let mut held = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..80 {
             let mut stream = connect(&site).await;
             stream.write_all(&[22]).await.expect("it is open");
             held.push(stream);
@@ -83,7 +83,7 @@ async fn a_handshake_that_stops_after_its_first_byte_gives_its_place_to_others()
         held.iter_mut().for_each(|stream| stream.set_zero_linger().expect("it is a socket"));
     };
     check("handshakes that stop", &site, begin).await;
-    site.daemon.series_counts(REFUSED, &refused("unauthenticated_max"), 150.0).await;
+    site.daemon.series_counts(REFUSED, &refused("unauthenticated_max"), 60.0).await;
 }
 
 #[tokio::test]
@@ -118,6 +118,25 @@ async fn a_client_hello_of_tls_1_1_gets_an_alert() {
     };
     check("TLS 1.1", &site, ask).await;
     site.daemon.series_counts(REFUSED, &refused("handshake"), 2.0).await;
+}
+
+#[tokio::test]
+async fn more_connections_than_are_allowed_are_closed_and_who_is_there_stays() {
+    let options = Options { terminals: 4, limits: "connections_max = 3", log: "info", ..Options::default() };
+    let site = Scene::open(options).await;
+    let mut lines = [site.line(1).await, site.line(2).await, site.line(3).await];
+    for (number, line) in (1..).zip(&mut lines) {
+        assert_eq!(code(&line.ask(&echo(number, 1)).await), "00");
+    }
+    let mut one_more = site.line(4).await;
+    one_more.try_send(&echo(4, 1)).await;
+    assert!(one_more.receive().await.is_none(), "there is no place");
+    site.daemon.series_counts(REFUSED, &refused("connections_max"), 1.0).await;
+    let [first, second, _third] = &mut lines;
+    assert_eq!(code(&first.ask(&echo(1, 2)).await), "00", "who is there stays");
+    let mut again = site.line(2).await;
+    assert_eq!(code(&again.ask(&echo(2, 2)).await), "00", "who comes again takes its own place");
+    assert!(second.receive().await.is_none());
 }
 
 /// Some are silent, some send the beginning of a handshake, all come at once and stay until they are closed.

@@ -4,8 +4,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What the journal, the metrics, the admin socket and the process itself need at most.
-const RESERVED: usize = 192;
+/// What the journal and its index, the metrics, the admin socket and the process itself need at most.
+const RESERVED: usize = 512;
 
 /// Raises the soft limit to the hard one, and says how many sockets terminals may have beside `links` connections to
 /// issuers.
