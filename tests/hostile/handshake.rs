@@ -69,7 +69,7 @@ async fn a_handshake_of_one_byte_per_100_ms() {
 #[tokio::test]
 async fn a_handshake_that_stops_after_its_first_byte_gives_its_place_to_others() {
     let limits =
-        "handshake_timeout = \"1h\"\nfirst_byte_timeout = \"1h\"\nhandshake_grace = \"2s\"\nunauthenticated_max = 50";
+        "handshake_timeout = \"1h\"\nfirst_byte_timeout = \"1h\"\nhandshake_grace = \"3s\"\nunauthenticated_max = 50";
     let site = site(limits).await;
     let begin = async || {
         let mut held = Vec::new();

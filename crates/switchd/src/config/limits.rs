@@ -13,8 +13,8 @@ use super::units::{show_duration, show_size};
 pub(crate) struct Limits {
     /// Terminal connections at once; one more is closed after its handshake.
     pub(crate) connections_max: usize,
-    /// Connections before the end of their handshake; one more closes the one that is silent for longest, else the oldest
-    /// that has had its `handshake_grace_ms`, else waits until there is one.
+    /// Connections before the end of their handshake; one more closes the one that is silent for longest, else the
+    /// oldest, once it has had its `handshake_grace_ms`, and waits until then.
     pub(crate) unauthenticated_max: usize,
     /// Steps of handshakes between two turns of all other work; further ones wait for the next.
     pub(crate) handshake_steps_max: usize,

@@ -28,13 +28,19 @@ pub(crate) struct Door {
     /// The number of the next one that comes.
     next: Cell<u64>,
     /// Who has not said a byte, by number: oldest first.
-    silent: RefCell<BTreeMap<u64, Rc<Notify>>>,
-    /// Who has, with the moment of its coming.
-    speaking: RefCell<BTreeMap<u64, (Instant, Rc<Notify>)>>,
+    silent: RefCell<Guests>,
+    /// Who has.
+    speaking: RefCell<Guests>,
     /// Somebody left.
     left: Notify,
     steps: Steps,
 }
+
+/// When each came, and how it is told to go.
+type Guests = BTreeMap<u64, (Instant, Rc<Notify>)>;
+
+/// Who says nothing has had its grace after this part of it: a first byte needs no more than its way.
+const SILENT_GRACE_PART: u32 = 10;
 
 /// A place of one connection, until it is known or gone.
 pub(crate) struct Place {
@@ -61,8 +67,8 @@ impl Door {
         }
     }
 
-    /// A place for a new connection. When all are taken, the one that is silent for longest goes, else the oldest that has
-    /// had its grace; while there is none, this waits, and what comes meanwhile waits with the kernel.
+    /// A place for a new connection. When all are taken, the one that is silent for longest goes, else the oldest, once it has
+    /// had its grace; until then this waits, and what comes meanwhile waits with the kernel.
     pub(crate) async fn enter(self: &Rc<Self>) -> Place {
         while let Err(until) = self.make_room() {
             // Over time: then the oldest has had its grace.
@@ -71,7 +77,7 @@ impl Door {
         let place =
             Place { door: self.clone(), number: self.next.get(), came: Instant::now(), leave: Rc::new(Notify::new()) };
         self.next.set(place.number + 1);
-        self.silent.borrow_mut().insert(place.number, place.leave.clone());
+        self.silent.borrow_mut().insert(place.number, (place.came, place.leave.clone()));
         place
     }
 
@@ -85,18 +91,23 @@ impl Door {
         if self.taken() < self.places_max {
             return Ok(());
         }
-        if let Some((_, leave)) = self.silent.borrow_mut().pop_first() {
-            leave.notify_one();
+        let now = Instant::now();
+        let of = |guests: &RefCell<Guests>, grace: Duration| {
+            let mut guests = guests.borrow_mut();
+            let oldest = guests.first_entry()?;
+            let until = oldest.get().0 + grace;
+            if until > now {
+                return Some(Err(until));
+            }
+            oldest.remove().1.notify_one();
+            Some(Ok(()))
+        };
+        let silent = of(&self.silent, self.grace / SILENT_GRACE_PART);
+        if let Some(Ok(())) = silent {
             return Ok(());
         }
-        let mut speaking = self.speaking.borrow_mut();
-        let oldest = speaking.first_entry().expect("all places are taken, and there is one at least");
-        let until = oldest.get().0 + self.grace;
-        if until > Instant::now() {
-            return Err(until);
-        }
-        oldest.remove().1.notify_one();
-        Ok(())
+        let both = [silent, of(&self.speaking, self.grace)];
+        both.into_iter().flatten().min_by_key(|room| room.err()).expect("all places are taken, and there is one at least")
     }
 
     /// Lets handshakes go on, so many steps between two turns of everything else, for as long as it is polled.
@@ -123,9 +134,8 @@ impl Place {
             () = self.leave.notified() => return Err("unauthenticated_max"),
         }
         // One that has to go at this moment is in no list any more.
-        if self.door.silent.borrow_mut().remove(&self.number).is_some() {
-            self.door.speaking.borrow_mut().insert(self.number, (self.came, self.leave.clone()));
-        }
+        let guest = self.door.silent.borrow_mut().remove(&self.number);
+        self.door.speaking.borrow_mut().extend(guest.map(|guest| (self.number, guest)));
         Ok(())
     }
 
@@ -213,8 +223,8 @@ mod tests {
     /// As if a byte had come.
     fn speaks(place: &Place) {
         let door = &place.door;
-        let leave = door.silent.borrow_mut().remove(&place.number).unwrap();
-        door.speaking.borrow_mut().insert(place.number, (place.came, leave));
+        let guest = door.silent.borrow_mut().remove(&place.number).unwrap();
+        door.speaking.borrow_mut().insert(place.number, guest);
     }
 
     async fn has_to_go(place: &Place) -> bool {
@@ -236,6 +246,21 @@ mod tests {
             let _fifth = door.enter().await;
             assert!(since.elapsed() > Duration::from_millis(20), "the oldest had its grace");
             assert!(has_to_go(&first).await && !has_to_go(&third).await && !has_to_go(&fourth).await);
+        });
+    }
+
+    /// Places full of those that began and stopped: whoever comes next must have the time for its own first byte.
+    #[test]
+    fn one_that_has_just_come_does_not_go_for_the_next() {
+        on_one_thread(async {
+            let door = door(Limits { unauthenticated_max: 2, handshake_grace_ms: 200, ..Limits::default() });
+            let stalled = door.enter().await;
+            speaks(&stalled);
+            let newcomer = door.enter().await;
+            let since = Instant::now();
+            let _next = door.enter().await;
+            assert!(since.elapsed() >= Duration::from_millis(10), "it had a part of the grace");
+            assert!(has_to_go(&newcomer).await && !has_to_go(&stalled).await);
         });
     }
 
