@@ -32,6 +32,11 @@ fn names_a_test(command: &str) -> bool {
         ("--test", [file]) => (*package, *file),
         _ => return false,
     };
+    if of == "e2e"
+        && filter.strip_suffix("::").is_some_and(|module| root().join("tests").join(module).join("mod.rs").exists())
+    {
+        return true;
+    }
     let filter = filter.replace("tests::", "");
     tests_of_the_sources().iter().any(|test| test.strip_prefix(of).is_some_and(|test| test.contains(&filter)))
 }

@@ -239,6 +239,7 @@ impl Witness {
 fn say(file: &Path, seen: &Seen, failing: &AtomicBool) {
     let written = write(file, seen);
     let failed = failing.swap(written.is_err(), Ordering::Relaxed);
+    metrics::counter!("switchd_witness_failures_total").increment(u64::from(written.is_err()));
     match written {
         Err(error) if !failed => tracing::error!(
             file = %file.display(), %error,

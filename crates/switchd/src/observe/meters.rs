@@ -93,6 +93,7 @@ fn describe() {
     describe_histogram!("switchd_fsync_seconds", "Time of the fdatasync of a commit group");
     describe_gauge!("switchd_inputs_waiting", "Events that wait for the core");
     describe_gauge!("switchd_ready", "1 when /readyz says ready");
+    describe_counter!("switchd_witness_failures_total", "Failed attempts to write the journal's witness");
     describe_gauge!("switchd_start_time_seconds", "When the process started, seconds since 1970");
     describe_gauge!("switchd_build_info", "1; version and commit are its labels");
 }
