@@ -1,4 +1,4 @@
-//! What an operator asks a running daemon: `switchd status`, `doubt`, `tx` and `watch`, as the commands print it.
+//! What an operator asks and tells a running daemon: `switchd status`, `doubt`, `tx`, `why`, `link` and `watch`, as the commands print it.
 //!
 //! Which movements are in doubt, and why, is `doubt.rs`. Invariant: nothing that any of them prints holds a card number.
 
@@ -9,8 +9,9 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use crate::support::daemon::{SWITCHD, switchd};
+use crate::support::host::answer_to;
 use crate::support::site::{PAN, POOR_PAN};
-use crate::support::{Options, Site, code, reversal_of, sale, until, within};
+use crate::support::{Host, Options, Site, code, field, reversal_of, sale, until, within};
 
 /// A command with the site's configuration.
 pub(crate) async fn run(site: &Site, args: &[&str]) -> Output {
@@ -195,4 +196,76 @@ async fn by_whole_card(site: &Site, pan: &str) -> Vec<Value> {
     let output = within("switchd tx to end", child.wait_with_output()).await.expect("it ends");
     let found: Value = serde_json::from_slice(&output.stdout).expect("--json prints JSON");
     found["found"].as_array().expect("a list").iter().map(|tx| tx["rrn"].clone()).collect()
+}
+
+/// An answer with another time (DE7) than the request's answers nothing (T4): the request times out, and a person finds it.
+#[tokio::test]
+async fn why_shows_the_answer_that_matched_nothing_and_what_differed() {
+    let mut host = Host::start().await;
+    let site = Site::with_hosts(Options::impatient(), &[Some(&host)]).await;
+    let mut line = site.line(1).await;
+    line.send(&sale(1, 1, PAN, 1250)).await;
+    let asked = host.next().await;
+    let mut wrong = answer_to(&asked.message, "00");
+    wrong.set(7, b"0101000000");
+    host.send(asked.line, &wrong);
+    let mut of_another = answer_to(&asked.message, "05");
+    for (de, content) in [(11, &b"000777"[..]), (37, b"000000000777"), (2, b"4999991234560000")] {
+        of_another.set(de, content);
+    }
+    host.send(asked.line, &of_another);
+    assert_eq!(code(&line.receive().await.expect("68 comes")), "68");
+    let rrn = field(&asked.message, 37);
+
+    let why = json(&site, &["why", rrn]).await;
+    let candidates = why["candidates"].as_array().expect("a list");
+    assert_eq!(candidates.len(), 1, "what names another request is no candidate: {why}");
+    let differing: Vec<&Value> =
+        candidates[0]["parts"].as_array().expect("a list").iter().filter(|part| part["same"] == false).collect();
+    assert_eq!(differing.len(), 1, "{why}");
+    assert_eq!((&differing[0]["part"], &differing[0]["came"]), (&"DE7 time".into(), &"0101000000".into()));
+    assert_eq!(candidates[0]["code"], "00");
+    let text = said(&site, &["why", field(&asked.message, 11)]).await;
+    holds(
+        &text,
+        &["It is being undone, as the issuer gave no usable answer in time (T1)", "differs in DE7 time.", "DIFFERS"],
+    );
+    holds(&said(&site, &["why", rrn, "--lang", "zh"]).await, &["差异：DE7 time"]);
+    let output = run(&site, &["why", "999999"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    holds(&String::from_utf8_lossy(&output.stderr), &["no movement of this RRN or STAN", "next: "]);
+}
+
+#[tokio::test]
+async fn a_link_that_is_wished_down_stays_down_until_it_is_wished_up() {
+    let mut site = Site::open(Options::default()).await;
+    let mut line = site.line(1).await;
+    assert_eq!(code(&line.ask(&sale(1, 1, PAN, 1250)).await), "00");
+    let link = async |wanted: (&str, u64)| {
+        until(&format!("the link is {wanted:?}"), async || {
+            let link = json(&site, &["status"]).await["links"][0].clone();
+            (link["wish"] == wanted.0 && link["ready"] == wanted.1).then_some(())
+        })
+        .await;
+    };
+    holds(&said(&site, &["link", "line 1", "drain"]).await, &["wished drained"]);
+    link(("drained", 1)).await;
+    assert_eq!(code(&line.ask(&sale(1, 2, PAN, 700)).await), "91");
+    assert_eq!(code(&line.ask(&reversal_of(&sale(1, 1, PAN, 1250), 3)).await), "00", "promises go on");
+    site.nothing_in_doubt().await;
+    assert!(!site.daemon.is_ready().await, "it takes no requests");
+    holds(&said(&site, &["status"]).await, &["NOT READY", "wishes every ready link down"]);
+
+    assert_eq!(json(&site, &["link", "1.1", "sign-off"]).await["wish"], "signed-off");
+    link(("signed-off", 0)).await;
+    assert_eq!(code(&line.ask(&sale(1, 4, PAN, 700)).await), "91");
+    said(&site, &["link", "1.1", "sign-on"]).await;
+    link(("up", 1)).await;
+    assert_eq!(code(&line.ask(&sale(1, 5, PAN, 700)).await), "00");
+    let output = run(&site, &["link", "no such line", "up"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    holds(&String::from_utf8_lossy(&output.stderr), &["no link has this name", "next: "]);
+    site.daemon.stop().await;
+    let log = site.daemon.log();
+    assert!(log.lines().any(|line| line.contains("audit") && line.contains("an operator orders a link")));
 }

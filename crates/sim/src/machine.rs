@@ -600,7 +600,7 @@ fn told(note: &Note) -> Option<String> {
             Some(format!("  R2: the reversal of {rrn} is acknowledged with {code}"))
         }
         Note::LateAnswer { rrn, code, .. } => Some(format!("  T5: the answer {code} of {rrn} is late")),
-        Note::Unmatched { mti, .. } => Some(format!("  T4: {mti} matches nothing that waits")),
+        Note::Unmatched { stray, .. } => Some(format!("  T4: {} matches nothing that waits", stray.mti)),
         Note::Exception { rule, rrn } => Some(format!("  {rule}: an entry for a person{}", of(*rrn))),
         Note::State { rrn, state, .. } => Some(format!("  {rrn} is {}", state.name())),
         Note::Answered { code, rrn: None, .. } => Some(format!("  refused with {code}")),

@@ -2,10 +2,10 @@
 
 use alloc::boxed::Box;
 
-use iso8583::{Fields, Mti, ResponseCode, Rrn, TerminalId};
+use iso8583::{Fields, MaskedPan, Mti, Pan, ResponseCode, Rrn, Stan, TerminalId};
 
 use crate::card::{CardHmac, SealedPan};
-use crate::ids::{ActionId, AskId, ConnId, IssuerNo, LinkId, Lsn, MovementId, QueryId};
+use crate::ids::{ActionId, AskId, ConnId, IssuerNo, LinkId, LinkNo, Lsn, MovementId, QueryId};
 use crate::operator::Refusal;
 
 /// An action together with the record that must be durable before it leaves (M1, M2, M3). `Lsn(0)` waits for nothing.
@@ -91,13 +91,52 @@ pub struct Query {
     /// The terminal; nothing of another terminal is ever looked at (section 6).
     pub terminal: TerminalId,
     /// Its STAN.
-    pub stan: iso8583::Stan,
+    pub stan: Stan,
     /// DE37 of a reversal: it may name a movement of this terminal whatever its STAN.
     pub rrn: Option<Rrn>,
     /// Wall clock, milliseconds since 1970: the oldest beginning that matters.
     pub since_wall_ms: u64,
     /// The card, for a later index; the scan ignores it.
     pub card: Option<CardHmac>,
+}
+
+/// A message from an issuer that matched nothing, as far as it can be compared with what was sent: for a person who looks
+/// for the answer to a request that timed out (T4). Never more of a card than its mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// What it was.
+    pub mti: Mti,
+    /// DE11.
+    pub stan: Option<Stan>,
+    /// DE7.
+    pub transmitted: Option<[u8; 10]>,
+    /// DE37.
+    pub rrn: Option<Rrn>,
+    /// DE41 and DE42.
+    pub terminal: Option<TerminalId>,
+    /// DE4.
+    pub amount: Option<[u8; 12]>,
+    /// DE2, masked.
+    pub card: Option<MaskedPan>,
+    /// DE39.
+    pub code: Option<ResponseCode>,
+}
+
+impl Stray {
+    /// What a message says of itself. Fields that cannot be read count as absent.
+    pub fn of(message: &Fields) -> Stray {
+        let terminal = message.get(41).zip(message.get(42));
+        Stray {
+            mti: message.mti(),
+            stan: message.get(11).and_then(|digits| Stan::try_from(digits).ok()),
+            transmitted: message.get(7).and_then(|digits| digits.try_into().ok()),
+            rrn: message.get(37).and_then(|text| Rrn::try_from(text).ok()),
+            terminal: terminal.and_then(|(terminal, merchant)| TerminalId::new(terminal, merchant).ok()),
+            amount: message.get(4).and_then(|digits| digits.try_into().ok()),
+            card: message.get(2).and_then(|digits| Pan::try_from(digits).ok()).map(|pan| pan.masked()),
+            code: message.get(39).and_then(|text| ResponseCode::try_from(text).ok()),
+        }
+    }
 }
 
 /// Counted and logged by the shell; carries nothing secret.
@@ -161,10 +200,10 @@ pub enum Note {
     },
     /// A message from an issuer that matches nothing that waits (T4).
     Unmatched {
-        /// From whom.
-        issuer: IssuerNo,
+        /// Which link brought it.
+        link: LinkNo,
         /// What it was.
-        mti: Mti,
+        stray: Stray,
     },
     /// A durable entry for `switchd doubt` was made.
     Exception {

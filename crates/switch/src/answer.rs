@@ -135,10 +135,10 @@ impl Switch {
         let asked = stan.and_then(|stan| self.state.by_link_stan.get(&(number, stan)));
         let Some(movement) = asked.and_then(|id| self.movement(*id)).filter(|movement| answers(movement, link, message))
         else {
-            return self.unmatched(number.issuer, message.mti(), out);
+            return self.unmatched(number, message, out);
         };
         let Some(answer) = read(now, movement, link, message) else {
-            return self.unmatched(number.issuer, message.mti(), out);
+            return self.unmatched(number, message, out);
         };
         let (id, rrn) = (movement.id, movement.rrn);
         let kind = kind(movement, link, message, answer.code);

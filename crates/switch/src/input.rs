@@ -76,8 +76,62 @@ pub enum Input {
         /// Why.
         why: String,
     },
+    /// An operator's order for every connection of a link.
+    Link {
+        /// Which link.
+        number: LinkNo,
+        /// What is ordered.
+        order: LinkOrder,
+    },
     /// Whether new money requests are admitted (M6, M7): false while draining, while the journal has no reserve, on overload.
     Admission(Admission),
+}
+
+/// What an operator orders of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkOrder {
+    /// No new requests; answers and reversals go on.
+    Drain,
+    /// Requests again; a connection that is signed off signs on.
+    Up,
+    /// The same, and connections that are signed on do so again.
+    SignOn,
+    /// No new requests, and 0800 with DE70 002: nothing more is sent on it but echoes.
+    SignOff,
+}
+
+impl LinkOrder {
+    /// The wish that it leaves.
+    pub const fn wish(self) -> LinkWish {
+        match self {
+            LinkOrder::Drain => LinkWish::Drained,
+            LinkOrder::Up | LinkOrder::SignOn => LinkWish::Up,
+            LinkOrder::SignOff => LinkWish::SignedOff,
+        }
+    }
+}
+
+/// What an operator wishes of a link. It stands whatever the link's health, and is gone with the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkWish {
+    /// It takes what there is.
+    #[default]
+    Up,
+    /// It takes no new requests.
+    Drained,
+    /// It takes nothing.
+    SignedOff,
+}
+
+impl LinkWish {
+    /// For people and `--json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LinkWish::Up => "up",
+            LinkWish::Drained => "drained",
+            LinkWish::SignedOff => "signed-off",
+        }
+    }
 }
 
 /// What an operator decides about.

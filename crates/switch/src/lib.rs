@@ -50,14 +50,14 @@ mod timers;
 mod unwind;
 mod view;
 
-pub use crate::action::{Action, Note, Pending, Query};
+pub use crate::action::{Action, Note, Pending, Query, Stray};
 pub use crate::binary::Damaged;
 pub use crate::card::{Card, CardHmac, SEALED_BYTES, SealedPan};
 pub use crate::codes::{CodeTable, Money};
 pub use crate::config::{AtDeadline, Config, Group, Issuer, Link, OnRekey, OnRepeat, Route};
 pub use crate::finder::{Finder, Historian, Told};
 pub use crate::ids::{ActionId, AskId, ConnId, GroupNo, IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now, QueryId};
-pub use crate::input::{Admission, Case, Input, Report};
+pub use crate::input::{Admission, Case, Input, LinkOrder, LinkWish, Report};
 pub use crate::machine::{Output, Switch, Timer};
 pub use crate::message::refusal;
 pub use crate::movement::{

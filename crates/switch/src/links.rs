@@ -1,14 +1,17 @@
 //! Connections of issuer links: sign-on, echo, what travels on each, and which may take the next message.
 //!
-//! Opening them again is the shell's work; what a lost one means for the money is decided here (T2).
+//! Opening them again is the shell's work; what a lost one means for the money is decided here (T2). An operator's wish
+//! stands beside the health of a link: what is wished down takes no requests however healthy it is, and comes up by a wish
+//! alone.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use iso8583::{Fields, Mti, ResponseCode, Stan};
+use iso8583::{Fields, ResponseCode, Stan};
 
-use crate::action::{Action, Note, Pending};
+use crate::action::{Action, Note, Pending, Stray};
 use crate::ids::{IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now};
+use crate::input::{LinkOrder, LinkWish};
 use crate::machine::{Output, Switch};
 use crate::message::{self, Network};
 use crate::movement::{Rule, StateKind};
@@ -23,8 +26,8 @@ pub(crate) struct Connection {
     pub(crate) ready: bool,
     /// Requests written here that have no answer yet.
     pub(crate) requests: BTreeSet<MovementId>,
-    /// The STAN of the 0800 that waits for its 0810.
-    asked: Option<Stan>,
+    /// The 0800 that waits for its 0810.
+    asked: Option<(Network, Stan)>,
     /// The host has accepted the sign-on, or the link wants none.
     signed_on: bool,
     /// A write failed or an 0800 stayed without an answer: it will be closed and takes nothing more.
@@ -46,10 +49,72 @@ impl Switch {
             timer_ms: None,
         };
         self.connections.insert(link, connection);
+        match self.wish(number) {
+            LinkWish::SignedOff => self.rest(now, link),
+            LinkWish::Up | LinkWish::Drained => self.sign_on(now, link, out),
+        }
+    }
+
+    /// Signs on, where the link wants it.
+    fn sign_on(&mut self, now: Now, link: LinkId, out: &mut Output) {
+        let Some(number) = self.connections.get(&link).map(|connection| connection.number) else { return };
         if self.config.link(number).sign_on {
             self.ask(now, link, Network::SignOn, out);
         } else {
             self.ready(now, link, out);
+        }
+    }
+
+    /// A connection that is wished down: nothing goes on it but echoes.
+    fn rest(&mut self, now: Now, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(&link) else { return };
+        connection.asked = None;
+        connection.signed_on = false;
+        let echo_after_ms = self.config.link(connection.number).echo_after_ms;
+        self.clear_link_timer(link);
+        if echo_after_ms > 0 {
+            self.set_link_timer(link, now.uptime_ms + echo_after_ms);
+        }
+    }
+
+    /// What the operator wishes of a link.
+    pub fn wish(&self, number: LinkNo) -> LinkWish {
+        self.wishes.get(&number).copied().unwrap_or_default()
+    }
+
+    /// Takes an operator's order for a link: its wish, and what follows for the connections that are open.
+    pub(crate) fn link_ordered(&mut self, now: Now, number: LinkNo, order: LinkOrder, out: &mut Output) {
+        let before = self.wishes.insert(number, order.wish()).unwrap_or_default();
+        let of_link = |(_, connection): &(&LinkId, &Connection)| connection.number == number && !connection.failed;
+        let open: Vec<LinkId> = self.connections.iter().filter(of_link).map(|(link, _)| *link).collect();
+        for link in open {
+            let asks_on = |asked: &Option<(Network, Stan)>| matches!(asked, Some((Network::SignOn, _)));
+            let Some((signed_on, asking)) =
+                self.connections.get(&link).map(|connection| (connection.signed_on, asks_on(&connection.asked)))
+            else {
+                continue;
+            };
+            match order {
+                LinkOrder::SignOff if before != LinkWish::SignedOff => self.sign_off(now, link, out),
+                LinkOrder::SignOff => {}
+                LinkOrder::SignOn => self.sign_on(now, link, out),
+                LinkOrder::Up | LinkOrder::Drain if !signed_on && !asking => self.sign_on(now, link, out),
+                LinkOrder::Up | LinkOrder::Drain => {}
+            }
+        }
+    }
+
+    fn sign_off(&mut self, now: Now, link: LinkId, out: &mut Output) {
+        let Some(connection) = self.connections.get_mut(&link) else { return };
+        let number = connection.number;
+        connection.signed_on = false;
+        if core::mem::replace(&mut connection.ready, false) {
+            self.note(Note::LinkReady { link, ready: false }, out);
+        }
+        if self.config.link(number).sign_on {
+            self.ask(now, link, Network::SignOff, out);
+        } else {
+            self.rest(now, link);
         }
     }
 
@@ -67,7 +132,7 @@ impl Switch {
         let id = self.new_action(None);
         out.actions.push(Pending { after, action: Action::ToIssuer { id, link, message, card: None } });
         if let Some(connection) = self.connections.get_mut(&link) {
-            connection.asked = Some(stan);
+            connection.asked = Some((what, stan));
         }
         self.set_link_timer(link, now.uptime_ms + timeout_ms);
     }
@@ -105,9 +170,11 @@ impl Switch {
             out.actions.push(Pending { after: Lsn(0), action: Action::CloseLink { link, refused: None } });
             return;
         }
-        if !connection.signed_on {
+        let number = connection.number;
+        if !connection.signed_on && self.wish(number) != LinkWish::SignedOff {
             return self.ask(now, link, Network::SignOn, out);
         }
+        let Some(connection) = self.connections.get(&link) else { return };
         let quiet_until_ms = connection.heard_ms + self.config.link(connection.number).echo_after_ms;
         if quiet_until_ms > now.uptime_ms {
             self.set_link_timer(link, quiet_until_ms);
@@ -125,23 +192,32 @@ impl Switch {
             b"0410" | b"0430" => self.reversal_answered(now, number, message, out),
             b"0810" | b"0830" => self.network_answered(now, link, message, out),
             b"0800" | b"0820" => self.network_asked(link, message, out),
-            _ => self.unmatched(number.issuer, message.mti(), out),
+            _ => self.unmatched(number, message, out),
         }
     }
 
-    pub(crate) fn unmatched(&self, issuer: IssuerNo, mti: Mti, out: &mut Output) {
-        self.note(Note::Unmatched { issuer, mti }, out);
+    pub(crate) fn unmatched(&self, link: LinkNo, message: &Fields, out: &mut Output) {
+        self.note(Note::Unmatched { link, stray: Stray::of(message) }, out);
     }
 
     fn network_answered(&mut self, now: Now, link: LinkId, message: &Fields, out: &mut Output) {
         let stan = message.get(11).and_then(|digits| Stan::try_from(digits).ok());
         let Some(connection) = self.connections.get_mut(&link) else { return };
-        if stan.is_none() || connection.asked != stan {
-            let issuer = connection.number.issuer;
-            return self.unmatched(issuer, message.mti(), out);
-        }
-        if message.get(39) == Some(ResponseCode::APPROVED.as_bytes()) {
-            return self.ready(now, link, out);
+        let number = connection.number;
+        let Some((what, _)) = connection.asked.filter(|(_, asked)| Some(*asked) == stan) else {
+            return self.unmatched(number, message, out);
+        };
+        let accepted = message.get(39) == Some(ResponseCode::APPROVED.as_bytes());
+        match (self.wish(number), what) {
+            // A host that refuses the sign-off is left alone all the same; so is one whose sign-on came in between.
+            (LinkWish::SignedOff, Network::SignOff | Network::Echo) => return self.rest(now, link),
+            (LinkWish::SignedOff, Network::SignOn) => return self.sign_off(now, link, out),
+            // The wish has changed while the sign-off was on its way.
+            (LinkWish::Up | LinkWish::Drained, Network::SignOff) => return self.sign_on(now, link, out),
+            (LinkWish::Up | LinkWish::Drained, Network::SignOn | Network::Echo) if accepted => {
+                return self.ready(now, link, out);
+            }
+            (LinkWish::Up | LinkWish::Drained, Network::SignOn | Network::Echo) => {}
         }
         let refused = message.get(39).and_then(|text| ResponseCode::try_from(text).ok());
         self.link_failed(link, out);
@@ -200,7 +276,7 @@ impl Switch {
             of_issuer().filter(|(_, other)| other.number == number).map(|(_, other)| other.requests.len()).sum()
         };
         of_issuer()
-            .filter(|(_, connection)| connection.ready)
+            .filter(|(_, connection)| connection.ready && self.wish(connection.number) == LinkWish::Up)
             .filter(|(_, connection)| in_flight(connection.number) < self.config.link(connection.number).in_flight_max)
             .min_by_key(|(link, connection)| (connection.requests.len(), **link))
             .map(|(link, connection)| (*link, connection.number))

@@ -15,8 +15,8 @@ use crate::action::{Action, Note, Pending};
 use crate::binary::Damaged;
 use crate::calendar;
 use crate::config::Config;
-use crate::ids::{ActionId, ConnId, IssuerNo, LinkId, Lsn, MovementId, Now, QueryId};
-use crate::input::{Admission, Input};
+use crate::ids::{ActionId, ConnId, IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now, QueryId};
+use crate::input::{Admission, Input, LinkWish};
 use crate::links::Connection;
 use crate::look_up::LookUps;
 use crate::movement::{Key, Movement, SentAs};
@@ -158,6 +158,8 @@ pub struct Switch {
     /// Movements whose answer a terminal's connection waits for.
     pub(crate) waiting: BTreeMap<ConnId, BTreeSet<MovementId>>,
     pub(crate) connections: BTreeMap<LinkId, Connection>,
+    /// What the operator wishes of links, where it is not "up".
+    pub(crate) wishes: BTreeMap<LinkNo, LinkWish>,
     /// Reversals that are to be sent as soon as a connection and the window allow: fewest sends first, then the oldest (R6).
     pub(crate) due: BTreeMap<IssuerNo, BTreeSet<(u32, MovementId)>>,
     /// Reversals that wait for their acknowledgement (R5).
@@ -196,6 +198,7 @@ impl Switch {
             purposes: BTreeMap::new(),
             waiting: BTreeMap::new(),
             connections: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             due: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
             repeat_times: BTreeMap::new(),
@@ -238,6 +241,7 @@ impl Switch {
             Input::Report { action, report } => self.report(now, action, report, out),
             Input::Found { query, found } => self.found(now, query, found, out),
             Input::Resolve { ask, case, resolution, who, why } => self.resolve(now, ask, case, (resolution, who, why), out),
+            Input::Link { number, order } => self.link_ordered(now, number, order, out),
             Input::Admission(admission) => self.admission = admission,
         }
     }

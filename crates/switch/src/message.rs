@@ -162,6 +162,7 @@ fn original_data(movement: &Movement) -> [u8; 42] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
     SignOn,
+    SignOff,
     Echo,
 }
 
@@ -174,6 +175,7 @@ pub(crate) fn network(what: Network, stan: Stan, transmitted: [u8; 10]) -> Box<F
         70,
         match what {
             Network::SignOn => b"001",
+            Network::SignOff => b"002",
             Network::Echo => b"301",
         },
     );

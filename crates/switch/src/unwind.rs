@@ -410,7 +410,7 @@ impl Switch {
         let asked = stan.and_then(|stan| self.state.by_reversal_stan.get(&(issuer, stan))).copied();
         let movement = asked.and_then(|id| self.movement(id));
         let (Some(stan), Some(code), Some(movement)) = (stan, code, movement) else {
-            return self.unmatched(issuer, message.mti(), out);
+            return self.unmatched(number, message, out);
         };
         if movement.state == StateKind::Resolved {
             // It may have been undone a second time: a person has decided without knowing this.
@@ -418,12 +418,12 @@ impl Switch {
             return self.movement_exception(now, id, Rule::R2, out);
         }
         let Some(obligation) = movement.obligation.as_ref().filter(|obligation| !obligation.ended) else {
-            return self.unmatched(issuer, message.mti(), out);
+            return self.unmatched(number, message, out);
         };
         let deciding = obligation.deciding.is_some_and(|numbers| numbers.sent_as.stan == stan);
         let numbers = if deciding { obligation.deciding } else { obligation.early };
         let Some(numbers) = numbers.filter(|numbers| numbers.sent_as.stan == stan) else {
-            return self.unmatched(issuer, message.mti(), out);
+            return self.unmatched(number, message, out);
         };
         let link = config.link(number);
         let same = |de: u8, held: &[u8]| message.get(de).is_none_or(|carried| carried == held);
@@ -436,7 +436,7 @@ impl Switch {
             && same(49, movement.fingerprint.amount.currency().as_bytes())
             && terminal_agrees(movement, message);
         if !names_it {
-            return self.unmatched(issuer, message.mti(), out);
+            return self.unmatched(number, message, out);
         }
         let (id, rrn, approval_held) = (movement.id, movement.rrn, movement.approval_held());
         let sending = self.live.get(&id).map(|live| live.sending).unwrap_or_default();

@@ -101,7 +101,7 @@ pub struct LinkView {
     pub link: LinkId,
     /// Its link.
     pub number: LinkNo,
-    /// Takes requests.
+    /// Signed on, and not failing: takes requests, if its link is wished up, and reversals.
     pub ready: bool,
     /// Requests without an answer.
     pub in_flight: usize,

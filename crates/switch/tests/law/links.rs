@@ -28,6 +28,76 @@ fn a_link_takes_requests_once_its_sign_on_is_accepted() {
     check("pass 14999\nready 0\npass 1 > close link\nnetwork 00\nready 0");
 }
 
+/// The operator's wish: what is drained takes no new request, and what was promised goes on.
+#[test]
+fn a_drained_link_takes_no_requests_and_keeps_every_promise() {
+    check(
+        "network 00
+         sale 1 1000 > issuer 0200 1000
+         order drain
+         ready 1
+         answer 00 > terminal 0210 00
+         sale 2 2000 > terminal 0210 91
+         reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
+         order up
+         sale 3 3000 > issuer 0200 3000",
+    );
+}
+
+#[test]
+fn a_wish_stands_whatever_becomes_of_the_link() {
+    for health in [
+        "",
+        "link down\nlink up > issuer 0800 001\nnetwork 00\n",
+        "link down\nlink up > issuer 0800 001\nnetwork 91 > close link refused\nlink down\nlink up > issuer 0800 001\nnetwork 00\n",
+    ] {
+        check(&format!(
+            "network 00\norder drain\n{health}ready 1\nsale 1 1000 > terminal 0210 91\norder up\nsale 2 1000 > issuer 0200 1000"
+        ));
+    }
+    // Signed off, it asks for nothing but echoes when it comes back, and no echo brings it up.
+    check(
+        "network 00
+         order sign-off > issuer 0800 002
+         ready 0
+         network 00
+         link down
+         link up
+         ready 0
+         sale 1 1000 > terminal 0210 91
+         pass 30000 > issuer 0800 301
+         network 00
+         ready 0
+         order up > issuer 0800 001
+         network 00
+         ready 1
+         sale 2 1000 > issuer 0200 1000",
+    );
+}
+
+#[test]
+fn a_reversal_waits_for_the_sign_on_of_a_link_that_is_signed_off() {
+    check(
+        "network 00
+         sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         order sign-off > issuer 0800 002
+         network 00
+         reverse 1 1000 > terminal 0410 00
+         order sign-on > issuer 0800 001
+         network 00 > issuer 0420 1000 4000",
+    );
+}
+
+#[test]
+fn a_refused_or_overtaken_sign_off_changes_no_wish() {
+    check("network 00\norder sign-off > issuer 0800 002\nnetwork 91\nready 0\nsale 1 1000 > terminal 0210 91");
+    check("order sign-off > issuer 0800 002\nnetwork 00\nready 0");
+    check("network 00\norder sign-on > issuer 0800 001\nready 1\nnetwork 00\nready 1");
+    check("network 00\norder sign-off > issuer 0800 002\norder up > issuer 0800 001\nnetwork 00\nready 1");
+    check("network 00\norder sign-off > issuer 0800 002\npass 15000 > close link\nready 0");
+}
+
 #[test]
 fn m3_what_is_owed_leaves_with_the_sign_on() {
     check(

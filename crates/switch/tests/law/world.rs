@@ -236,6 +236,16 @@ impl World {
                 "up" => self.link_up(words.0.get(2).map_or(1, |n| n.parse().unwrap())),
                 _ => self.link_down(words.0.get(2).map_or(1, |n| n.parse().unwrap())),
             },
+            "order" => {
+                let order = match words.at(1) {
+                    "drain" => LinkOrder::Drain,
+                    "up" => LinkOrder::Up,
+                    "sign-on" => LinkOrder::SignOn,
+                    "sign-off" => LinkOrder::SignOff,
+                    other => panic!("{other} is no order"),
+                };
+                self.turn(Input::Link { number: LinkNo { issuer: IssuerNo(1), number: 1 }, order });
+            }
             "crash" => self.crash(),
             "drain" => self.turn(Input::Admission(Admission::Draining)),
             "journal-full" => self.turn(Input::Admission(Admission::JournalFull)),

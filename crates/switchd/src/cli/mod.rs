@@ -7,11 +7,13 @@ pub(crate) mod decode;
 mod doubt;
 pub(crate) mod generate;
 mod journal;
+mod link;
 mod read_only;
 mod resolve;
 mod status;
 pub(crate) mod time;
 mod tx;
+mod why;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -69,6 +71,21 @@ enum Command {
         after_help = "Examples:\n  switchd tx 632610000001 --config state/switchd.toml\n  switchd tx --terminal TERM0001 --stan 17 --lang zh --config state/switchd.toml\n  switchd tx --terminal TERM0001/MERCHANT0000001 --day 2026-11-22 --socket state/admin.sock\n  switchd tx --card '400000******7899' --json --socket state/admin.sock\n  switchd tx --all --json --socket state/admin.sock"
     )]
     Tx(tx::TxArgs),
+    /// Say why a request has no answer: the nearest messages that matched nothing, and in which part they differ.
+    ///
+    /// The newest 1024 messages of issuers that matched nothing are kept, masked, while the daemon runs.
+    #[command(
+        after_help = "Examples:\n  switchd why 632610000001 --config state/switchd.toml\n  switchd why 000017 --json --socket state/admin.sock"
+    )]
+    Why(why::WhyArgs),
+    /// Wish a link drained, up, signed on or signed off, whatever its health.
+    ///
+    /// The wish stands until another is made or the daemon ends; `switchd status` shows it beside the link's health. To take a
+    /// link away: drain it, wait until nothing is in flight, sign off.
+    #[command(
+        after_help = "Examples:\n  switchd link \"first line\" drain --config state/switchd.toml\n  switchd link 1.1 sign-on --socket state/admin.sock"
+    )]
+    Link(link::LinkArgs),
     /// Decide what only a person can: what stands of a movement that `switchd doubt` lists, who says so, and why.
     ///
     /// Answered when the decision is durable; ends with 1 and the reason when it is not taken, and where nothing is open.
@@ -154,6 +171,8 @@ pub(crate) fn run() -> Exit {
         Command::Status(args) => status::status(&args),
         Command::Doubt(args) => doubt::doubt(&args),
         Command::Tx(args) => tx::tx(&args),
+        Command::Why(args) => why::why(&args),
+        Command::Link(args) => link::link(&args),
         Command::Resolve(args) => resolve::resolve(&args),
         Command::Journal(args) => journal::run(&args),
         Command::Check(args) => check::run(&args),

@@ -53,7 +53,7 @@ fn print(s: &StatusJson) {
 /// One line for a link.
 pub(crate) fn print_link(link: &LinkJson) {
     println!(
-        "link       {} {} to {} at {}: {} of {} ready, {} open, {} in flight",
-        link.link, link.name, link.issuer, link.address, link.ready, link.connections, link.open, link.in_flight
+        "link       {} {} to {} at {}: wished {}, {} of {} ready, {} open, {} in flight",
+        link.link, link.name, link.issuer, link.address, link.wish, link.ready, link.connections, link.open, link.in_flight
     );
 }

@@ -26,7 +26,8 @@ use super::history::{self, Search, SearchJson};
 use super::json::{self, DoubtJson, MovementJson};
 use super::outlook::{self, AheadJson};
 use super::resolve::{Order, OrderJson};
-use super::status::StatusJson;
+use super::status::{LinkJson, LinkOrderJson, StatusJson};
+use super::strays::WhyJson;
 use crate::shell::engine::Event;
 
 const NOT_AN_RRN: &str = "an RRN is up to 12 letters or digits";
@@ -36,10 +37,19 @@ const NOT_A_CASE: &str = "a movement is named by its RRN, an entry by its name o
 const NOT_IN_MEMORY: &str = "no movement of this RRN is in memory, which holds what is open and the newest `[partition] \
                              dedup_keys` that ended; next: `switchd tx RRN`, which looks in the journal too";
 
+const NOTHING_TO_EXPLAIN: &str = "no movement of this RRN or STAN is in memory; next: `switchd tx` looks in the journal too, \
+                                  but what issuers sent beside it is only known while it is in memory";
+
+const NO_SUCH_LINK: &str = "no link has this name or number; next: `switchd status` lists them";
+
 /// A question for the engine.
 pub(crate) enum Question {
     /// The daemon at a glance.
     Status(oneshot::Sender<StatusJson>),
+    /// Why the newest movement of an RRN or a STAN has no answer; `None` for one that memory does not hold.
+    Why(String, oneshot::Sender<Option<WhyJson>>),
+    /// An order for a link, answered with the link; `None` when there is no such link.
+    Link(LinkOrderJson, oneshot::Sender<Option<LinkJson>>),
     /// Everything in doubt, and the entries for a person.
     Doubt(oneshot::Sender<DoubtJson>),
     /// Movements with all that happened to them, from memory and journal.
@@ -76,6 +86,8 @@ pub(crate) async fn serve(listener: StdUnixListener, engine: mpsc::UnboundedSend
         .route("/status", get(answer_status))
         .route("/doubt", get(answer_doubt))
         .route("/history", post(answer_history))
+        .route("/why/{what}", get(answer_why))
+        .route("/link", post(answer_link))
         .route("/tx", get(answer_movements))
         .route("/tx/{rrn}", get(answer_movement))
         .route("/resolve/{case}", post(answer_resolve))
@@ -111,6 +123,22 @@ type Engine = State<mpsc::UnboundedSender<Event>>;
 
 async fn answer_status(engine: Engine) -> Response {
     ask(&engine, Question::Status).await.map_or_else(stopping, |status| Json(status).into_response())
+}
+
+async fn answer_why(engine: Engine, UrlPath(what): UrlPath<String>) -> Response {
+    match ask(&engine, |reply| Question::Why(what, reply)).await {
+        Some(Some(why)) => Json(why).into_response(),
+        Some(None) => (StatusCode::NOT_FOUND, NOTHING_TO_EXPLAIN).into_response(),
+        None => stopping(),
+    }
+}
+
+async fn answer_link(engine: Engine, Json(order): Json<LinkOrderJson>) -> Response {
+    match ask(&engine, |reply| Question::Link(order, reply)).await {
+        Some(Some(link)) => Json(link).into_response(),
+        Some(None) => (StatusCode::NOT_FOUND, NO_SUCH_LINK).into_response(),
+        None => stopping(),
+    }
 }
 
 async fn answer_history(engine: Engine, Json(search): Json<SearchJson>) -> Response {

@@ -13,3 +13,4 @@ pub(crate) mod outlook;
 pub(crate) mod quota;
 pub(crate) mod resolve;
 pub(crate) mod status;
+pub(crate) mod strays;

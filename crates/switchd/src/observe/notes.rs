@@ -3,6 +3,7 @@
 use iso8583::{MaskedPan, Rrn};
 use switch::{Note, StateKind, Switch};
 
+use crate::clock;
 use crate::observe::quota::Subject;
 use crate::shell::Shell;
 
@@ -35,10 +36,12 @@ pub(crate) fn note(shell: &Shell, view: &Switch, note: Note) {
             meters.count_by_issuer("switchd_late_answers_total", issuer);
             tracing::warn!(issuer = issuer.0, %rrn, %code, card = card(view, Some(rrn)), "late answer");
         }
-        Note::Unmatched { issuer, mti } => {
-            meters.count_by_issuer("switchd_unmatched_answers_total", issuer);
-            if shell.lines.take(Subject::Issuer(issuer)) {
-                tracing::warn!(issuer = issuer.0, %mti, "message from the issuer matches nothing that waits");
+        Note::Unmatched { link, stray } => {
+            shell.strays.keep(clock::now().wall_ms, link, stray, None);
+            meters.count_by_issuer("switchd_unmatched_answers_total", link.issuer);
+            if shell.lines.take(Subject::Issuer(link.issuer)) {
+                let (issuer, mti) = (link.issuer.0, stray.mti);
+                tracing::warn!(issuer, %mti, "message from the issuer matches nothing that waits");
             }
         }
         Note::Exception { rule, rrn } => {

@@ -1,7 +1,7 @@
 //! What `switchd status` and `switchd watch` show: the daemon at a glance.
 
 use serde::{Deserialize, Serialize};
-use switch::{CensusRow, LinkView, Switch};
+use switch::{CensusRow, LinkNo, LinkOrder, LinkView, Switch};
 
 use super::meters::Answers;
 use crate::config::Settings;
@@ -77,6 +77,8 @@ pub(crate) struct LinkJson {
     pub(crate) issuer: String,
     /// Where the issuer's host is.
     pub(crate) address: String,
+    /// What an operator wishes of it: up, drained, signed-off. Kept apart from its health, and gone with the process.
+    pub(crate) wish: String,
     /// Connections that are wanted.
     pub(crate) connections: u16,
     /// Connections that are open.
@@ -85,6 +87,48 @@ pub(crate) struct LinkJson {
     pub(crate) ready: usize,
     /// Requests without an answer.
     pub(crate) in_flight: usize,
+}
+
+/// An operator's order for a link.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LinkOrderJson {
+    /// Its name in the configuration, or its number.
+    pub(crate) link: String,
+    /// What is wished.
+    pub(crate) order: LinkOrderName,
+}
+
+/// The orders, as a person writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LinkOrderName {
+    /// No new requests; answers and reversals go on.
+    Drain,
+    /// Requests again; what is signed off signs on.
+    Up,
+    /// The same, and what is signed on signs on again.
+    SignOn,
+    /// No new requests, and the host is told (0800, DE70 002): reversals wait, or go by another link.
+    SignOff,
+}
+
+impl LinkOrderName {
+    /// For the core.
+    pub(crate) const fn order(self) -> LinkOrder {
+        match self {
+            LinkOrderName::Drain => LinkOrder::Drain,
+            LinkOrderName::Up => LinkOrder::Up,
+            LinkOrderName::SignOn => LinkOrder::SignOn,
+            LinkOrderName::SignOff => LinkOrder::SignOff,
+        }
+    }
+}
+
+/// The configured link of this name or number.
+pub(crate) fn link_named(settings: &Settings, name: &str) -> Option<LinkNo> {
+    let named = settings.links.iter().find(|(number, link)| link.name == name || number.to_string() == name);
+    named.map(|(number, _)| *number)
 }
 
 /// What the engine knows beside the core.
@@ -151,13 +195,14 @@ fn open_row(row: &CensusRow, wall_ms: u64) -> OpenJson {
 /// Every configured link with what is open of it.
 pub(crate) fn links(view: &Switch, settings: &Settings) -> Vec<LinkJson> {
     let views: Vec<LinkView> = view.links().collect();
-    let link = |(number, link): (&switch::LinkNo, &crate::config::LinkSettings)| {
+    let link = |(number, link): (&LinkNo, &crate::config::LinkSettings)| {
         let of_link = || views.iter().filter(|view| view.number == *number);
         LinkJson {
             link: number.to_string(),
             name: link.name.clone(),
             issuer: view.config().issuers.get(&number.issuer).map_or_else(String::new, |issuer| issuer.name.clone()),
             address: link.address.clone(),
+            wish: view.wish(*number).name().to_owned(),
             connections: link.connections,
             open: of_link().count(),
             ready: of_link().filter(|view| view.ready).count(),

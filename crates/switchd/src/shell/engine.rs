@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use journal::FsStorage;
 use partition::{CheckpointDone, Commit, Committed, Partition};
-use switch::{Action, Admission, Input, Now};
+use switch::{Action, Admission, Input, LinkWish, Movement, Now, Switch};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shell;
@@ -23,7 +23,7 @@ use crate::observe::health::Health;
 use crate::observe::history::{self, CardWanted, Search};
 use crate::observe::json;
 use crate::observe::resolve::Order;
-use crate::observe::status::{self, Facts, StatusJson};
+use crate::observe::status::{self, Facts, LinkJson, LinkOrderJson, StatusJson};
 use crate::witness::Witness;
 
 /// What comes to the engine from other threads.
@@ -280,6 +280,13 @@ impl Engine {
             Question::Status(reply) => {
                 let _ = reply.send(self.status(now));
             }
+            Question::Why(what, reply) => {
+                let found = newest(view, &what);
+                let _ = reply.send(found.map(|movement| self.shell.strays.why(view, movement)));
+            }
+            Question::Link(order, reply) => {
+                let _ = reply.send(self.order_link(&order));
+            }
             Question::Doubt(reply) => {
                 let _ = reply.send(admin::doubt(view, now));
             }
@@ -291,6 +298,19 @@ impl Engine {
             }
             Question::History(search, reply) => self.tell(search, now, reply),
         }
+    }
+
+    /// Takes an order for a link; the answer shows the link with the wish that the next turn makes true.
+    fn order_link(&self, LinkOrderJson { link, order }: &LinkOrderJson) -> Option<LinkJson> {
+        let number = status::link_named(&self.shell.settings, link)?;
+        let order = order.order();
+        tracing::info!(target: "audit", link = %number, ?order, "an operator orders a link");
+        self.shell.mailbox.push(Input::Link { number, order });
+        let mut shown = status::links(self.partition.view(), &self.shell.settings);
+        shown.retain(|shown| shown.link == number.to_string());
+        let mut shown = shown.pop()?;
+        shown.wish = order.wish().name().to_owned();
+        Some(shown)
     }
 
     fn status(&self, now: Now) -> StatusJson {
@@ -343,8 +363,13 @@ impl Engine {
             reasons.push("the journal has no reserve (M6)".to_owned());
         }
         for (number, issuer) in &self.shell.settings.core.issuers {
-            if !self.partition.view().links().any(|link| link.number.issuer == *number && link.ready) {
+            let view = self.partition.view();
+            let ready = || view.links().filter(|link| link.number.issuer == *number && link.ready);
+            if ready().next().is_none() {
                 reasons.push(format!("issuer {} ({}): no link is ready", number.0, issuer.name));
+            } else if ready().all(|link| view.wish(link.number) != LinkWish::Up) {
+                let name = &issuer.name;
+                reasons.push(format!("issuer {} ({name}): an operator wishes every ready link down", number.0));
             }
         }
         reasons
@@ -396,4 +421,13 @@ impl Engine {
         tracing::info!(exit = exit.name(), "stopped");
         Ok(exit)
     }
+}
+
+/// The newest movement of an RRN, or of a STAN: the terminal's or the link's.
+fn newest<'v>(view: &'v Switch, what: &str) -> Option<&'v Movement> {
+    let by_rrn = what.parse().ok().and_then(|rrn| view.movement_by_rrn(&rrn));
+    by_rrn.or_else(|| {
+        let stan = history::stan(what).ok()?;
+        view.movements().filter(|m| m.key.stan == stan || m.sent_as.stan == stan).last()
+    })
 }

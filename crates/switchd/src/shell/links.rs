@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use switch::{ActionId, Input, LinkId, LinkNo, Report};
+use switch::{ActionId, Input, LinkId, LinkNo, Report, Stray};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{LinkPeer, Shell};
+use crate::clock;
 use crate::config::LinkSettings;
 use crate::net::counting::{Counting, Taken};
 use crate::net::outgoing::Fate;
@@ -154,6 +155,9 @@ impl Handler for Host<'_> {
             Err(unreadable) => {
                 // T4: not an answer; counted and ignored, the timeout decides.
                 let error = unreadable.error;
+                if let Some(partial) = &unreadable.partial {
+                    self.shell.strays.keep(clock::now().wall_ms, self.number, Stray::of(partial), Some(error.field));
+                }
                 self.shell.meters.parse_error("issuer");
                 if self.shell.lines.take(Subject::Issuer(self.number.issuer)) {
                     tracing::warn!(

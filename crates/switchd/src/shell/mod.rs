@@ -40,6 +40,7 @@ use crate::observe::expiry::{Ending, Endings};
 use crate::observe::meters::Meters;
 use crate::observe::quota::Quota;
 use crate::observe::resolve::Orders;
+use crate::observe::strays::Strays;
 use in_flight::InFlight;
 use mailbox::Mailbox;
 use table::{Place, Table};
@@ -63,6 +64,8 @@ pub(crate) struct Shell {
     pub(crate) meters: Meters,
     /// Operators' decisions on their way.
     pub(crate) orders: Orders,
+    /// What issuers sent that matched nothing.
+    pub(crate) strays: Strays,
     /// Log lines about what peers do.
     pub(crate) lines: Quota,
     /// When certificates and revocation lists end.
@@ -115,6 +118,7 @@ impl Shell {
             wire: Wire::default(),
             meters,
             orders: Orders::default(),
+            strays: Strays::default(),
             accepting: Cell::new(true),
             closing: Cell::new(false),
             changed: Notify::new(),
