@@ -30,6 +30,7 @@ mod newest;
 mod offline;
 mod operate;
 mod overload;
+mod reload;
 mod repeat;
 mod resolve;
 mod restart;

@@ -269,3 +269,65 @@ async fn a_link_that_is_wished_down_stays_down_until_it_is_wished_up() {
     let log = site.daemon.log();
     assert!(log.lines().any(|line| line.contains("audit") && line.contains("an operator orders a link")));
 }
+
+#[tokio::test]
+async fn watch_shows_what_happened_between_two_looks() {
+    let site = Site::open(Options::default()).await;
+    let frame = async { json(&site, &["watch", "--once"]).await };
+    let sales = async {
+        let mut line = site.line(1).await;
+        for stan in 1..=4 {
+            let pan = if stan == 4 { POOR_PAN } else { PAN };
+            assert_eq!(
+                code(&line.ask(&sale(1, stan, pan, 1_000 + u64::from(stan))).await),
+                if stan == 4 { "51" } else { "00" }
+            );
+        }
+    };
+    // The first look may come after some of the sales: the next one sees the others, or none.
+    let (frame, ()) = tokio::join!(frame, sales);
+    assert!(frame["rate"].as_f64().is_some_and(|rate| rate <= 8.0), "{frame}");
+    assert_eq!((&frame["in_doubt"], &frame["ready"], &frame["links"][0]["ready"]), (&0.into(), &true.into(), &1.into()));
+    let text = said(&site, &["watch", "--once"]).await;
+    holds(&text, &["ready  0.0/s", "p50 -", "approved -", "in doubt 0", "1 of 1 ready"]);
+    assert!(!text.contains('\x1b'), "no escape sequence where there is no terminal");
+}
+
+/// A card that was sealed by an old key is opened, and found, after the rotation.
+#[tokio::test]
+async fn a_new_key_seals_what_comes_and_the_old_one_opens_what_was() {
+    let mut site = Site::open(Options::default()).await;
+    let old = sale(1, 1, PAN, 1250);
+    assert_eq!(code(&site.line(1).await.ask(&old).await), "00");
+    let rotated = json(&site, &["keys", "rotate"]).await;
+    assert_eq!((&rotated["sealing"], &rotated["opening"]), (&2.into(), &Value::from(vec![2, 1])));
+    let listed = said(&site, &["keys", "list"]).await;
+    holds(&listed, &["PAN key 2 seals, 2, 1 open"]);
+    site.daemon.stop().await;
+    site.start_again().await;
+    let mut line = site.line(1).await;
+    assert_eq!(code(&line.ask(&reversal_of(&old, 2)).await), "00", "its reversal carries the card, out of the old seal");
+    site.reaches(&old, "unwound").await;
+    assert_eq!(code(&line.ask(&sale(1, 3, PAN, 700)).await), "00");
+    let found =
+        until("both are found by the card", async || Some(by_whole_card(&site, PAN).await).filter(|found| found.len() == 2))
+            .await;
+    assert_eq!(site.issuer_net(), 700, "{found:?}");
+    site.crash().await;
+    site.nothing_in_doubt().await;
+}
+
+/// Every command has its place on the page, and the page shows no whole card number.
+#[tokio::test]
+async fn every_command_is_on_the_page() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/COMMANDS.md");
+    let page = std::fs::read_to_string(page).expect("docs/COMMANDS.md is there");
+    let help = switchd(["--help"]).await;
+    let help = String::from_utf8(help.stdout).expect("it is text");
+    let commands = help.split("Commands:").nth(1).and_then(|rest| rest.split("Options:").next()).expect("a list of commands");
+    let names = commands.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    for name in names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+        assert!(page.contains(&format!("`switchd {name}")), "switchd {name} is not on the page");
+    }
+    assert!(!page.contains(PAN) && !page.contains(POOR_PAN));
+}

@@ -99,6 +99,37 @@ impl Keys {
         Keys { pan: vec![(1, key())], hmac: key() }
     }
 
+    /// The numbers of the PAN keys: the first seals, all of them open.
+    pub fn pan_numbers(&self) -> Vec<u16> {
+        self.pan.iter().map(|(number, _)| *number).collect()
+    }
+
+    /// The same keys with a new PAN key before them, whose number is above all others; `None` when there is no such number.
+    ///
+    /// # Panics
+    /// If the system has no randomness.
+    pub fn rotated(&self) -> Option<Keys> {
+        let number = self.pan.iter().map(|(number, _)| *number).max().unwrap_or(0).checked_add(1)?;
+        let new = Keys::generate();
+        let pan = new.pan.iter().map(|(_, key)| (number, *key)).chain(self.pan.iter().copied()).collect();
+        Some(Keys { pan, hmac: self.hmac })
+    }
+
+    /// Writes the file anew, in one piece: a crash leaves the old or the new.
+    ///
+    /// # Errors
+    /// [`KeyError::Io`]; also when the new file is left from an attempt that failed.
+    pub fn replace(&self, path: &Path) -> Result<(), KeyError> {
+        let failed = |source| KeyError::Io { path: path.into(), source };
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        self.write(&new)?;
+        fs::rename(&new, path).map_err(failed)?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+    }
+
     /// How many PAN keys there are: one seals, all of them open.
     pub fn pan_keys(&self) -> usize {
         self.pan.len()

@@ -398,6 +398,11 @@ impl<S: Storage> Partition<S> {
         LookUp::new(self.journal.reader(), *query)
     }
 
+    /// Whether these are the keys that this partition was opened with.
+    pub fn has_keys(&self, keys: &Keys) -> bool {
+        keys.checks() == self.core.keys()
+    }
+
     /// What a card is known by in records: a mark for each look-up key.
     pub fn marks(&self, pan: &Pan) -> Vec<CardHmac> {
         self.sealer.marks(pan)

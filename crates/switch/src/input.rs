@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use iso8583::{Fields, Rrn};
 
 use crate::card::Card;
+use crate::config::Route;
 use crate::ids::{ActionId, AskId, ConnId, GroupNo, LinkId, LinkNo, Lsn, QueryId};
 use crate::movement::{Movement, Resolution};
 
@@ -83,6 +84,8 @@ pub enum Input {
         /// What is ordered.
         order: LinkOrder,
     },
+    /// The routes from now on; every issuer that they lead to is in the configuration.
+    Routes(Vec<Route>),
     /// Whether new money requests are admitted (M6, M7): false while draining, while the journal has no reserve, on overload.
     Admission(Admission),
 }

@@ -242,6 +242,7 @@ impl Switch {
             Input::Found { query, found } => self.found(now, query, found, out),
             Input::Resolve { ask, case, resolution, who, why } => self.resolve(now, ask, case, (resolution, who, why), out),
             Input::Link { number, order } => self.link_ordered(now, number, order, out),
+            Input::Routes(routes) => Arc::make_mut(&mut self.config).routes = routes,
             Input::Admission(admission) => self.admission = admission,
         }
     }

@@ -17,6 +17,7 @@ mod net;
 mod observe;
 mod panic_hook;
 pub mod parsers;
+mod reload;
 mod serve;
 mod shell;
 mod tls;

@@ -26,11 +26,12 @@ use crate::config::read::{Problem, Problems};
 use crate::config::{self, Settings};
 use crate::exit::{Exit, Failure};
 use crate::net::descriptors;
-use crate::observe::expiry::Ending;
+use crate::observe::expiry::{Ending, Endings};
 use crate::observe::health::Health;
 use crate::observe::http::{self, Served};
 use crate::observe::meters::{self, Meters};
 use crate::observe::{admin, log};
+use crate::reload::Current;
 use crate::shell::engine::{Engine, Event, Sender};
 use crate::shell::links::LinkSecurity;
 use crate::shell::{Shell, links, terminals};
@@ -59,6 +60,16 @@ pub(crate) struct Summary {
 }
 
 impl Prepared {
+    /// The keys of the journal.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// What a reload takes.
+    pub(crate) fn into_parts(self) -> (Settings, Arc<ServerConfig>, BTreeMap<LinkNo, LinkSecurity>, Vec<Ending>) {
+        (self.settings, self.terminals, self.links, self.endings)
+    }
+
     /// What it names, counted.
     pub(crate) fn summary(&self) -> Summary {
         Summary {
@@ -120,15 +131,15 @@ pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
         .build()
         .map_err(|error| Failure::new(Exit::Failed, error))?;
     let local = LocalSet::new();
-    let ended = local.block_on(&runtime, run(prepared));
+    let ended = local.block_on(&runtime, run(prepared, file));
     // Sockets close here, before the process does: after a failed commit nobody is kept waiting.
     drop(local);
     runtime.shutdown_background();
     ended
 }
 
-async fn run(prepared: Prepared) -> Result<Exit, Failure> {
-    let Prepared { settings, keys, terminals, links, endings } = prepared;
+async fn run(prepared: Prepared, file: &Path) -> Result<Exit, Failure> {
+    let Prepared { mut settings, keys, terminals, links, endings } = prepared;
     let (partition, witness) = open(&settings, keys)?;
     // What an earlier process wrote must not be taken for ours.
     forget(settings.listen.addresses_file.clone());
@@ -146,15 +157,17 @@ async fn run(prepared: Prepared) -> Result<Exit, Failure> {
     http::start(served).map_err(|error| Failure::new(Exit::Failed, error))?;
 
     let sockets_max = sockets_max(&settings);
-    let shell = Rc::new(Shell::new(settings, Meters::new(), endings, sockets_max));
-    watch_signals(&sender).map_err(|error| Failure::new(Exit::Failed, error))?;
-    for (number, security) in links {
-        let connections = shell.settings.links.get(&number).map_or(0, |link| link.connections);
-        for _ in 0..connections {
-            spawn_local(links::keep(shell.clone(), number, security.clone()));
+    let registry = std::mem::take(&mut settings.registry);
+    let endings = Endings::new(endings);
+    let current = Current { number: 0, registry, acceptor: TlsAcceptor::from(terminals), links, endings };
+    let shell = Rc::new(Shell::new(settings, current, Meters::new(), sockets_max));
+    watch_signals(&sender, file).map_err(|error| Failure::new(Exit::Failed, error))?;
+    for (number, link) in &shell.settings.links {
+        for _ in 0..link.connections {
+            spawn_local(links::keep(shell.clone(), *number));
         }
     }
-    spawn_local(terminals::accept(shell.clone(), listener, TlsAcceptor::from(terminals)));
+    spawn_local(terminals::accept(shell.clone(), listener));
     let engine = Engine::new(partition, witness, shell, health, (sender, receiver));
     let ended = engine.map_err(|error| Failure::new(Exit::Failed, error))?.run().await;
     forget(left_behind);
@@ -294,9 +307,9 @@ fn announce(settings: &Settings, terminals: &TcpListener, metrics: &StdTcpListen
         .map_err(|error| Failure::new(Exit::Failed, error))
 }
 
-/// SIGTERM and SIGINT drain; the second one ends the drain. Signals that others take for a reload, or for nothing, must not
+/// SIGTERM and SIGINT drain; the second one ends the drain. SIGHUP reloads. Signals that others take for nothing must not
 /// kill.
-fn watch_signals(engine: &Sender) -> std::io::Result<()> {
+fn watch_signals(engine: &Sender, file: &Path) -> std::io::Result<()> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind)?;
         let engine = engine.clone();
@@ -306,11 +319,18 @@ fn watch_signals(engine: &Sender) -> std::io::Result<()> {
             }
         });
     }
-    for (kind, name) in [
-        (SignalKind::hangup(), "SIGHUP"),
-        (SignalKind::user_defined1(), "SIGUSR1"),
-        (SignalKind::user_defined2(), "SIGUSR2"),
-    ] {
+    let mut reloads = signal(SignalKind::hangup())?;
+    let (file, engine) = (file.to_owned(), engine.clone());
+    spawn_local(async move {
+        while reloads.recv().await.is_some() {
+            let file = file.clone();
+            // Files are read beside the engine: a slow disk delays no transaction.
+            let read = tokio::task::spawn_blocking(move || prepare(&file)).await;
+            let prepared = read.expect("a panic stops the process");
+            let _ = engine.send(Event::Reload(Box::new(prepared)));
+        }
+    });
+    for (kind, name) in [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")] {
         let mut signals = signal(kind)?;
         spawn_local(async move {
             while signals.recv().await.is_some() {

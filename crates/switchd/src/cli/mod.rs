@@ -7,12 +7,14 @@ pub(crate) mod decode;
 mod doubt;
 pub(crate) mod generate;
 mod journal;
+mod keys;
 mod link;
 mod read_only;
 mod resolve;
 mod status;
 pub(crate) mod time;
 mod tx;
+mod watch;
 mod why;
 
 use std::net::SocketAddr;
@@ -106,6 +108,15 @@ enum Command {
     Adopt(adopt::AdoptArgs),
     /// Read a journal offline: verify it, print its records, count them. Masked, and without its keys.
     Journal(journal::JournalArgs),
+    /// Watch rate, latency, approval share, doubt and links live.
+    ///
+    /// A screen that is written anew each second; a line for each look where standard output is no terminal. Ctrl-C ends it.
+    #[command(
+        after_help = "Examples:\n  switchd watch --config state/switchd.toml\n  switchd watch --every 10 --json --socket state/admin.sock\n  switchd watch --once --config state/switchd.toml"
+    )]
+    Watch(watch::WatchArgs),
+    /// List the keys that protect cards, or put a new one first.
+    Keys(keys::KeysArgs),
     /// Judge a configuration and every file that it names, as a start would; starts nothing.
     ///
     /// Ends with 10 and every wrong line where a start would refuse.
@@ -175,6 +186,8 @@ pub(crate) fn run() -> Exit {
         Command::Link(args) => link::link(&args),
         Command::Resolve(args) => resolve::resolve(&args),
         Command::Journal(args) => journal::run(&args),
+        Command::Watch(args) => watch::watch(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Adopt(args) => adopt::run(&args),
         Command::Generate(args) => generate::run(&args, Cli::command()),

@@ -38,6 +38,11 @@ impl Registry {
         self.by_fingerprint.get(fingerprint).or_else(|| self.by_subject.get(subject?))
     }
 
+    /// Whether a certificate's terminals are of this group.
+    pub(crate) fn names_group(&self, group: GroupNo) -> bool {
+        self.by_fingerprint.values().chain(self.by_subject.values()).any(|entry| entry.group == group)
+    }
+
     /// How many certificates are named.
     pub(crate) fn len(&self) -> usize {
         self.by_fingerprint.len() + self.by_subject.len()

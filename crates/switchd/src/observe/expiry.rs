@@ -55,6 +55,14 @@ impl Endings {
         Endings(endings.into_iter().map(|ending| (ending, Cell::new(None))).collect())
     }
 
+    /// Takes each off its gauge: it is not in use any more, and never ends.
+    pub(crate) fn forget(&self) {
+        for (ending, _) in &self.0 {
+            let labels = [("named", ending.named.clone()), ("subject", ending.subject.clone())];
+            gauge!("switchd_certificate_expiry_timestamp_seconds", &labels).set(f64::INFINITY);
+        }
+    }
+
     /// Warns of what is near, once for each threshold.
     pub(crate) fn tick(&self, wall_ms: u64) {
         for ending in self.due(wall_ms) {

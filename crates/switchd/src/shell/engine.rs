@@ -17,6 +17,7 @@ use super::Shell;
 use super::dispatch;
 use super::worker::Worker;
 use crate::clock;
+use crate::config::read::Problems;
 use crate::exit::{Exit, Failure};
 use crate::observe::admin::{self, Question};
 use crate::observe::health::Health;
@@ -24,6 +25,8 @@ use crate::observe::history::{self, CardWanted, Search};
 use crate::observe::json;
 use crate::observe::resolve::Order;
 use crate::observe::status::{self, Facts, LinkJson, LinkOrderJson, StatusJson};
+use crate::reload;
+use crate::serve::Prepared;
 use crate::witness::Witness;
 
 /// What comes to the engine from other threads.
@@ -40,6 +43,8 @@ pub(crate) enum Event {
     Resolve(Order),
     /// Somebody is about to read the gauges: they are set before the answer.
     Refresh(oneshot::Sender<()>),
+    /// The files were read anew, well or not.
+    Reload(Box<Result<Prepared, Problems>>),
     /// The process was told to stop.
     Stop,
 }
@@ -167,6 +172,7 @@ impl Engine {
                 self.tick(clock::now().wall_ms);
                 let _ = reply.send(());
             }
+            Event::Reload(read) => self.reload(*read),
             Event::Stop => self.stop(),
         }
         Ok(())
@@ -191,7 +197,7 @@ impl Engine {
             if count > 0 {
                 tracing::warn!(count, "more lines about what peers do were left out");
             }
-            self.shell.endings.tick(now.wall_ms);
+            self.shell.current().endings.tick(now.wall_ms);
         }
     }
 
@@ -373,6 +379,27 @@ impl Engine {
             }
         }
         reasons
+    }
+
+    /// Takes files that were read anew, all of them or none.
+    fn reload(&mut self, read: Result<Prepared, Problems>) {
+        let taken = read.map_err(|problems| problems.to_string()).and_then(|prepared| {
+            let keys_changed = !self.partition.has_keys(prepared.keys());
+            reload::take(&self.shell, prepared, keys_changed)
+        });
+        match taken {
+            Ok(reloaded) => {
+                let certificates = self.shell.current().registry.len();
+                if !reloaded.at_start.is_empty() {
+                    let at_start = reloaded.at_start.join(", ");
+                    tracing::warn!(at_start, "changed, and not read again while it runs; next: restart");
+                }
+                tracing::info!(target: "audit", certificates, "reloaded: registry, routes, certificates and their keys");
+            }
+            Err(problems) => {
+                tracing::error!(%problems, "the reload is refused and nothing is taken of it; next: correct it, SIGHUP again");
+            }
+        }
     }
 
     /// Begins a drain; the second time, ends it.

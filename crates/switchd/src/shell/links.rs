@@ -33,11 +33,12 @@ use crate::observe::quota::Subject;
 pub(crate) type LinkSecurity = Option<(Arc<ClientConfig>, ServerName<'static>)>;
 
 /// Keeps one connection of a link until everything closes.
-pub(crate) async fn keep(shell: Rc<Shell>, number: LinkNo, security: LinkSecurity) {
+pub(crate) async fn keep(shell: Rc<Shell>, number: LinkNo) {
     let Some(link) = shell.settings.links.get(&number) else { return };
     let mut wait_ms = link.backoff_min_ms;
     while !shell.closing() {
         let patience = Duration::from_millis(link.connect_timeout_ms);
+        let security = shell.current().links.get(&number).cloned().unwrap_or_default();
         let connected = tokio::select! {
             () = shell.until_closing() => return,
             connected = timeout(patience, connect(link, &security)) => connected,

@@ -36,11 +36,11 @@ use tokio::sync::Notify;
 
 use crate::config::Settings;
 use crate::net::traffic::{End, Line};
-use crate::observe::expiry::{Ending, Endings};
 use crate::observe::meters::Meters;
 use crate::observe::quota::Quota;
 use crate::observe::resolve::Orders;
 use crate::observe::strays::Strays;
+use crate::reload::Current;
 use in_flight::InFlight;
 use mailbox::Mailbox;
 use table::{Place, Table};
@@ -50,6 +50,8 @@ use wire::Wire;
 pub(crate) struct Shell {
     /// The configuration.
     pub(crate) settings: Settings,
+    /// What a reload replaces.
+    current: RefCell<Rc<Current>>,
     /// The way to the core.
     pub(crate) mailbox: Mailbox,
     /// Terminal connections.
@@ -68,8 +70,6 @@ pub(crate) struct Shell {
     pub(crate) strays: Strays,
     /// Log lines about what peers do.
     pub(crate) lines: Quota,
-    /// When certificates and revocation lists end.
-    pub(crate) endings: Endings,
     /// How many sockets terminals may have, whatever is configured: the process has no more descriptors.
     pub(crate) sockets_max: usize,
     /// No new terminals.
@@ -105,12 +105,12 @@ pub(crate) struct LinkPeer {
 
 impl Shell {
     /// Nothing is open yet.
-    pub(crate) fn new(settings: Settings, meters: Meters, endings: Vec<Ending>, sockets_max: usize) -> Self {
+    pub(crate) fn new(settings: Settings, current: Current, meters: Meters, sockets_max: usize) -> Self {
         Shell {
+            current: RefCell::new(Rc::new(current)),
             mailbox: Mailbox::new(settings.limits.inputs_max),
             lines: Quota::new(settings.limits.log_lines_max),
             settings,
-            endings: Endings::new(endings),
             sockets_max,
             terminals: RefCell::default(),
             newest: RefCell::default(),
@@ -123,6 +123,16 @@ impl Shell {
             closing: Cell::new(false),
             changed: Notify::new(),
         }
+    }
+
+    /// Registry and certificates as they are now.
+    pub(crate) fn current(&self) -> Rc<Current> {
+        self.current.borrow().clone()
+    }
+
+    /// Other registry and certificates from now on.
+    pub(crate) fn replace_current(&self, current: Current) {
+        self.current.replace(Rc::new(current));
     }
 
     /// Takes no new terminals from now on.

@@ -4,7 +4,7 @@
 //! about itself to be answered, else its connection ends. Neither reaches the core (M2: refusals leave no record).
 //! Invariant: what reaches the core was allowed by the certificate of its connection.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,13 +13,12 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use iso8583::{Fields, ResponseCode, TerminalId};
+use iso8583::{Dialect, Fields, ResponseCode, TerminalId};
 use rustls::CertificateError;
 use switch::{ActionId, ConnId, Input, Report, refusal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::door::{Door, Place};
@@ -40,7 +39,7 @@ use crate::tls::Identity;
 const TLS_BUFFER_BYTES: usize = 16 << 10;
 
 /// Takes connections until the shell accepts no more.
-pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, acceptor: TlsAcceptor) {
+pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener) {
     let door = Rc::new(Door::new(&shell.settings.limits));
     spawn_local(door.clone().pace());
     let open = Rc::new(Cell::new(0_usize));
@@ -66,17 +65,18 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, acceptor: Tl
             () = shell.until_not_accepting() => return,
             place = door.enter() => place,
         };
-        let (shell, acceptor, open) = (shell.clone(), acceptor.clone(), open.clone());
+        let (shell, open) = (shell.clone(), open.clone());
         spawn_local(async move {
-            let Some((stream, entry)) = welcome(&shell, &acceptor, place, stream, address).await else { return };
+            let Some((stream, holder)) = welcome(&shell, place, stream, address).await else { return };
             // Who comes again takes the place of its own earlier connection.
-            let again = entry.only().is_some_and(|terminal| shell.newest.borrow().contains_key(&terminal));
+            let only = holder.entry.borrow().as_ref().and_then(|entry| entry.only());
+            let again = only.is_some_and(|terminal| shell.newest.borrow().contains_key(&terminal));
             if !again && open.get() >= shell.settings.limits.connections_max {
                 refused(&shell, "connections_max", address, None);
                 return;
             }
             let counted = Counted::new(&open);
-            converse(&shell, stream, entry, address).await;
+            converse(&shell, stream, holder, address).await;
             drop(counted);
         });
     }
@@ -109,14 +109,8 @@ impl Drop for Counted {
 
 type Stream = TlsStream<Counting<TcpStream>>;
 
-/// The handshake, and the registry entry of the certificate; `None` when the connection is refused.
-async fn welcome(
-    shell: &Shell,
-    acceptor: &TlsAcceptor,
-    place: Place,
-    stream: TcpStream,
-    address: SocketAddr,
-) -> Option<(Stream, Arc<Entry>)> {
+/// The handshake, and whose certificate it was; `None` when the connection is refused.
+async fn welcome(shell: &Shell, place: Place, stream: TcpStream, address: SocketAddr) -> Option<(Stream, Holder)> {
     if let Err(error) = socket::set_options(&stream, &shell.settings.listen.tcp) {
         // The peer is gone already.
         tracing::debug!(%address, %error, "cannot set the options of a socket");
@@ -126,7 +120,7 @@ async fn welcome(
         refused(shell, reason, address, None);
         return None;
     }
-    let mut stream = match place.handshake(acceptor.accept(Counting::new(stream))).await {
+    let mut stream = match place.handshake(shell.current().acceptor.accept(Counting::new(stream))).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             refused(shell, refusal_of(&error), address, Some(&error));
@@ -142,22 +136,23 @@ async fn welcome(
     session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
     let identity = session.peer_certificates().and_then(|chain| chain.first()).map(Identity::of);
     let identity = identity.expect("the verifier refuses handshakes without a certificate");
-    let entry = shell.settings.registry.find(&identity.fingerprint, identity.subject.as_deref()).cloned();
+    let holder = Holder::new(shell, identity);
+    let identity = &holder.identity;
     let subject = identity.subject.as_deref().unwrap_or("");
-    let Some(entry) = entry else {
+    if holder.entry.borrow().is_none() {
         shell.meters.refused("not_registered");
         if shell.lines.take(Subject::Address(address.ip())) {
             tracing::warn!(target: "audit", %address, subject, certificate = identity.hex(), "certificate is not registered");
         }
         return None;
-    };
+    }
     if let Some(Nearness::Within(days)) = nearness(identity.not_after_s, clock::now().wall_ms) {
         shell.meters.expires_soon(days);
         if shell.lines.take(Subject::Address(address.ip())) {
             tracing::warn!(%address, subject, days, "a terminal's certificate expires within so many days; next: renew it");
         }
     }
-    Some((stream, entry))
+    Some((stream, holder))
 }
 
 /// What a handshake failed for, as far as an operator would tell it apart.
@@ -175,7 +170,8 @@ fn refusal_of(error: &io::Error) -> &'static str {
 }
 
 /// Carries the terminal's messages until its connection ends.
-async fn converse(shell: &Rc<Shell>, stream: Stream, entry: Arc<Entry>, address: SocketAddr) {
+async fn converse(shell: &Rc<Shell>, stream: Stream, holder: Holder, address: SocketAddr) {
+    let Some(entry) = holder.entry.borrow().clone() else { return };
     let group = shell.settings.groups.get(&entry.group).copied();
     let group = group.expect("the registry names configured groups only");
     let dialect = group.dialect;
@@ -205,7 +201,7 @@ async fn converse(shell: &Rc<Shell>, stream: Stream, entry: Arc<Entry>, address:
             idle: Some(Duration::from_millis(limits.idle_timeout_ms)),
         },
     };
-    let mut terminal = Terminal { shell, peer, conn, entry, address, named: Cell::new(None), full: None };
+    let mut terminal = Terminal { shell, peer, conn, holder, address, named: Cell::new(None), full: None };
     let end = traffic::run(traffic, &mut terminal).await;
     shell.terminals.borrow_mut().remove(place);
     if let Some(terminal) = only {
@@ -250,12 +246,46 @@ fn closed(shell: &Shell, end: End, address: SocketAddr, named: Option<TerminalId
     }
 }
 
+/// Whose connection it is, and what that certificate may do by the registry as it is now.
+struct Holder {
+    identity: Identity,
+    /// The registry that was looked into.
+    number: Cell<u64>,
+    entry: RefCell<Option<Arc<Entry>>>,
+}
+
+impl Holder {
+    fn new(shell: &Shell, identity: Identity) -> Holder {
+        let holder = Holder { identity, number: Cell::new(0), entry: RefCell::default() };
+        holder.look_up(shell);
+        holder
+    }
+
+    fn look_up(&self, shell: &Shell) {
+        let current = shell.current();
+        self.number.set(current.number);
+        let found = current.registry.find(&self.identity.fingerprint, self.identity.subject.as_deref());
+        self.entry.replace(found.cloned());
+    }
+
+    /// What it may do; nothing where a reload has taken it out, or moved it to terminals that write otherwise.
+    fn entry(&self, shell: &Shell, dialect: &'static Dialect) -> Option<Arc<Entry>> {
+        if self.number.get() != shell.current().number {
+            self.look_up(shell);
+        }
+        let writes_so = |entry: &Arc<Entry>| {
+            shell.settings.groups.get(&entry.group).is_some_and(|group| group.dialect.name == dialect.name)
+        };
+        self.entry.borrow().clone().filter(writes_so)
+    }
+}
+
 /// What a terminal's messages are handled with.
 struct Terminal<'s> {
     shell: &'s Shell,
     peer: Rc<Peer>,
     conn: ConnId,
-    entry: Arc<Entry>,
+    holder: Holder,
     address: SocketAddr,
     /// Who spoke last, of those that may.
     named: Cell<Option<TerminalId>>,
@@ -300,8 +330,9 @@ impl Handler for Terminal<'_> {
 impl Terminal<'_> {
     /// Lets a message through that its certificate may send.
     fn admit(&self, message: Box<Fields>) -> Result<(), End> {
+        let entry = self.holder.entry(self.shell, self.peer.dialect);
         match terminal_of(&message) {
-            Some(Ok(terminal)) if !self.entry.allows(&terminal) => {
+            Some(Ok(terminal)) if !entry.as_ref().is_some_and(|entry| entry.allows(&terminal)) => {
                 self.shell.meters.not_allowed();
                 if self.shell.lines.take(Subject::Address(self.address.ip())) {
                     tracing::warn!(target: "audit", address = %self.address, %terminal, "certificate may not speak for this terminal");
@@ -310,8 +341,10 @@ impl Terminal<'_> {
             }
             Some(Err(())) => self.refuse(&message, ResponseCode::FORMAT_ERROR),
             named @ (Some(Ok(_)) | None) => {
+                // A reload has taken the certificate out: it may say nothing more.
+                let Some(entry) = entry else { return self.refuse(&message, ResponseCode::INVALID_MERCHANT) };
                 self.named.set(named.and_then(Result::ok).or(self.named.get()));
-                let input = Input::Terminal { conn: self.conn, group: self.entry.group, message, card: None };
+                let input = Input::Terminal { conn: self.conn, group: entry.group, message, card: None };
                 self.peer.in_flight.asked(Instant::now());
                 self.shell.mailbox.push(input);
                 Ok(())

@@ -1,0 +1,108 @@
+//! SIGHUP: registry, routes, revocation lists, certificates and their keys are taken anew, all of them or none.
+//!
+//! No connection is closed and no movement is touched: a connection that is open keeps its TLS session, its next message is
+//! judged by the new registry, and its next request goes by the new routes. Everything else of the configuration is the
+//! next start's, and a reload that finds it changed says so. Invariant: files of which one is wrong change nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use switch::{Input, LinkNo, Route};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::registry::Registry;
+use crate::config::{LinkSettings, Settings};
+use crate::observe::expiry::Endings;
+use crate::serve::Prepared;
+use crate::shell::Shell;
+use crate::shell::links::LinkSecurity;
+
+/// What a reload replaces.
+pub(crate) struct Current {
+    /// Counts reloads: who has looked something up looks again when it has changed.
+    pub(crate) number: u64,
+    /// The terminals.
+    pub(crate) registry: Registry,
+    /// For handshakes of terminals.
+    pub(crate) acceptor: TlsAcceptor,
+    /// For handshakes with issuers.
+    pub(crate) links: BTreeMap<LinkNo, LinkSecurity>,
+    /// When certificates and revocation lists end.
+    pub(crate) endings: Endings,
+}
+
+/// What a reload did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reloaded {
+    /// Sections that have changed and are the next start's.
+    pub(crate) at_start: Vec<&'static str>,
+}
+
+/// Takes what was read, or says why none of it is taken.
+pub(crate) fn take(shell: &Shell, prepared: Prepared, keys_changed: bool) -> Result<Reloaded, String> {
+    let running = &shell.settings;
+    let (mut settings, terminals, links, endings) = prepared.into_parts();
+    fits(running, &settings)?;
+    let mut at_start = changed(running, &settings);
+    if keys_changed {
+        at_start.push("[journal] keys");
+    }
+    let routes: Vec<Route> = std::mem::take(&mut settings.core.routes);
+    let number = shell.current().number + 1;
+    let registry = std::mem::take(&mut settings.registry);
+    shell.current().endings.forget();
+    let endings = Endings::new(endings);
+    shell.replace_current(Current { number, registry, acceptor: TlsAcceptor::from(terminals), links, endings });
+    shell.mailbox.push(Input::Routes(routes));
+    Ok(Reloaded { at_start })
+}
+
+/// What the new registry and routes name must be there in the running daemon, and be the same.
+fn fits(running: &Settings, new: &Settings) -> Result<(), String> {
+    for (number, group) in &new.groups {
+        let known = running.groups.get(number).is_some_and(|known| known.dialect.name == group.dialect.name);
+        if !known && new.registry.names_group(*number) {
+            return Err(format!("group {} is new, or its dialect has changed; next: restart", number.0));
+        }
+    }
+    for route in &new.core.routes {
+        if !running.core.issuers.contains_key(&route.issuer) {
+            return Err(format!(
+                "the route of prefix {:?} leads to issuer {}, which is new; next: restart",
+                route.prefix, route.issuer.0
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Sections that differ and are not reloaded.
+fn changed(running: &Settings, new: &Settings) -> Vec<&'static str> {
+    let mut changed = Vec::new();
+    let mut compare = |section, running: &dyn Debug, new: &dyn Debug| {
+        if format!("{running:?}") != format!("{new:?}") {
+            changed.push(section);
+        }
+    };
+    compare("[journal]", &running.journal, &new.journal);
+    let listen =
+        |settings: &Settings| (settings.listen.address, settings.listen.addresses_file.clone(), settings.listen.tcp);
+    compare("[listen]", &listen(running), &listen(new));
+    compare("[metrics]", &running.metrics, &new.metrics);
+    compare("[admin]", &running.admin, &new.admin);
+    compare("[log]", &running.log, &new.log);
+    compare("[limits]", &running.limits, &new.limits);
+    compare("[[group]]", &(&running.groups, &running.core.groups), &(&new.groups, &new.core.groups));
+    compare("[[issuer]]", &running.core.issuers, &new.core.issuers);
+    let links = |settings: &Settings| -> BTreeMap<LinkNo, LinkSettings> {
+        let without_files = |link: &LinkSettings| LinkSettings { tls: None, ..link.clone() };
+        settings.links.iter().map(|(number, link)| (*number, without_files(link))).collect()
+    };
+    compare("[[link]]", &(links(running), &running.core.links), &(links(new), &new.core.links));
+    let rest = |settings: &Settings| {
+        let core = &settings.core;
+        (core.partition, core.dedup_keys, core.tombstone_life_ms, core.reversal_lookback_ms)
+    };
+    compare("[partition]", &rest(running), &rest(new));
+    changed
+}

@@ -1,0 +1,114 @@
+//! SIGHUP: registry, routes, certificates and keys are taken anew, or none of them; no connection and no movement is lost.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::support::daemon::switchd;
+use crate::support::site::PAN;
+use crate::support::{Options, Site, code, name, sale, until};
+
+/// SIGHUP, and waits for this in the log, once more than before.
+async fn reload(site: &Site, wanted: &str) {
+    let count = |log: String| log.lines().filter(|line| line.contains(wanted)).count();
+    let before = count(site.daemon.log());
+    site.daemon.signal(Signal::HUP);
+    until(&format!("the log says {wanted:?}"), async || (count(site.daemon.log()) > before).then_some(())).await;
+}
+
+fn edit(site: &Site, file: &str, old: &str, new: &str) {
+    let path = site.dir().join(file);
+    let text = fs::read_to_string(&path).expect("it is there");
+    assert!(text.contains(old), "{file} has {old:?}");
+    fs::write(path, text.replace(old, new)).expect("it is ours");
+}
+
+#[tokio::test]
+async fn a_reload_takes_the_registry_and_the_routes_and_drops_nothing() {
+    let site = Site::open(Options::default()).await;
+    let (mut first, mut second) = (site.line(1).await, site.line(2).await);
+    assert_eq!(code(&first.ask(&sale(1, 1, PAN, 1250)).await), "00");
+    assert_eq!(code(&second.ask(&sale(2, 1, PAN, 700)).await), "00");
+
+    // One terminal loses its place: on the connection that it has, and for every new one.
+    let entry = format!("allow = \"{}/MERCHANT0000001\"", name(2));
+    edit(&site, "terminals.toml", &entry, "allow = \"NOBODY/MERCHANT0000001\"");
+    reload(&site, "reloaded").await;
+    assert_eq!(code(&second.ask(&sale(2, 2, PAN, 700)).await), "03");
+    assert_eq!(code(&first.ask(&sale(1, 2, PAN, 800)).await), "00", "on the same connection");
+    edit(&site, "terminals.toml", "allow = \"NOBODY/MERCHANT0000001\"", &entry);
+    reload(&site, "reloaded").await;
+    assert_eq!(code(&second.ask(&sale(2, 3, PAN, 900)).await), "00", "on the same connection");
+
+    // No route for this card any more.
+    edit(&site, "switchd.toml", "prefix = \"\"", "prefix = \"5\"");
+    reload(&site, "reloaded").await;
+    assert_ne!(code(&first.ask(&sale(1, 3, PAN, 800)).await), "00", "no route leads anywhere");
+    edit(&site, "switchd.toml", "prefix = \"5\"", "prefix = \"\"");
+    reload(&site, "reloaded").await;
+    assert_eq!(code(&first.ask(&sale(1, 4, PAN, 850)).await), "00");
+    assert_eq!(site.issuer_net(), 1250 + 700 + 800 + 900 + 850);
+    site.nothing_in_doubt().await;
+}
+
+#[tokio::test]
+async fn a_reload_takes_new_certificates_for_new_connections() {
+    let mut site = Site::open(Options::default()).await;
+    let mut old = site.line(1).await;
+    // Everything signed anew, by another authority.
+    let other = tempfile::tempdir().expect("a temporary directory");
+    let other = other.path().join("other");
+    let output = switchd(["init", other.to_str().expect("text"), "--terminals", "3"]).await;
+    assert!(output.status.success());
+    for file in ["ca.pem", "server.pem", "server.key"] {
+        fs::copy(other.join("tls").join(file), site.tls().join(file)).expect("both are there");
+    }
+    // The mock issuer shows the old authority's certificate: its connection stays, as nothing is dropped.
+    reload(&site, "reloaded").await;
+    assert_eq!(code(&old.ask(&sale(1, 1, PAN, 1250)).await), "00", "the old connection goes on, and so does the link's");
+    for file in [format!("{}.pem", name(2)), format!("{}.key", name(2))] {
+        fs::copy(other.join("tls").join(&file), site.tls().join(&file)).expect("both are there");
+    }
+    edit_subjects(&site, &other);
+    reload(&site, "reloaded").await;
+    let mut new = site.line(2).await;
+    assert_eq!(code(&new.ask(&sale(2, 1, PAN, 700)).await), "00");
+    site.daemon.stop().await;
+}
+
+/// The registry of the other directory: its certificates' fingerprints, or their names.
+fn edit_subjects(site: &Site, other: &std::path::Path) {
+    fs::copy(other.join("terminals.toml"), site.dir().join("terminals.toml")).expect("both are there");
+}
+
+#[tokio::test]
+async fn a_bad_file_is_refused_whole_and_the_old_stays() {
+    let mut site = Site::open(Options::default()).await;
+    let mut line = site.line(1).await;
+    let entry = format!("allow = \"{}/MERCHANT0000001\"", name(1));
+    // A registry that would lock the terminal out, beside a certificate that is none: neither is taken.
+    edit(&site, "terminals.toml", &entry, "allow = \"NOBODY/MERCHANT0000001\"");
+    let good = fs::read(site.tls().join("server.pem")).expect("it is there");
+    fs::write(site.tls().join("server.pem"), "no certificate").expect("it is ours");
+    reload(&site, "nothing is taken of it").await;
+    assert_eq!(code(&line.ask(&sale(1, 1, PAN, 1250)).await), "00");
+    let log = site.daemon.log();
+    let refusal = log.lines().find(|line| line.contains("nothing is taken of it")).expect("it was waited for");
+    assert!(refusal.contains("server.pem"), "{refusal}");
+    fs::write(site.tls().join("server.pem"), good).expect("it is ours");
+    edit(&site, "terminals.toml", "allow = \"NOBODY/MERCHANT0000001\"", &entry);
+
+    // What only a start can take is named, and the rest is taken.
+    edit(&site, "switchd.toml", "drain_timeout = \"20s\"", "drain_timeout = \"21s\"");
+    reload(&site, "[limits]").await;
+    // What needs what is not there is refused.
+    edit(
+        &site,
+        "switchd.toml",
+        "prefix = \"\"\nissuer = 1",
+        "prefix = \"\"\nissuer = 1\n[[issuer]]\nnumber = 9\nname = \"new\"\n[[route]]\nprefix = \"9\"\nissuer = 9\n[[link]]\nissuer = 9\nnumber = 1\nname = \"new line\"\naddress = \"127.0.0.1:9\"\ntls = false\noriginal_horizon = \"30s\"\ntcp_user_timeout = \"1s\"",
+    );
+    reload(&site, "leads to issuer 9, which is new").await;
+    assert_eq!(code(&line.ask(&sale(1, 2, PAN, 700)).await), "00");
+    site.daemon.stop().await;
+}
