@@ -62,10 +62,18 @@ pub(crate) struct Options {
     pub(crate) journal: PathBuf,
     /// Lines for `[listen]`.
     pub(crate) listen: &'static str,
+    /// Lines for `[partition]`.
+    pub(crate) partition: &'static str,
+    /// Lines for `[journal]`.
+    pub(crate) retention: &'static str,
+    /// Lines for `[index]`.
+    pub(crate) index: &'static str,
     /// Lines for `[limits]`.
     pub(crate) limits: &'static str,
     /// Lines for the `[[group]]` of all terminals.
     pub(crate) group: &'static str,
+    /// Lines for each `[[link]]`.
+    pub(crate) link: &'static str,
     /// Sections after all others.
     pub(crate) more: String,
 }
@@ -87,8 +95,12 @@ impl Default for Options {
             log: "debug",
             journal: PathBuf::from("journal"),
             listen: "",
+            partition: "",
+            retention: "",
+            index: "dir = \"index\"",
             limits: "",
             group: "",
+            link: "",
             more: String::new(),
         }
     }
@@ -374,16 +386,21 @@ fn own_address() -> Ipv4Addr {
 pub(crate) fn configuration(options: &Options, listen: SocketAddr, links: &[(SocketAddr, bool)]) -> String {
     let Options { crossing_margin, redeliver_grace, .. } = options;
     let Options { serial, reverses_first, reversal_retry, log, listen: more_listen, limits, group, more, .. } = options;
+    let Options { partition, retention, index, .. } = options;
     let journal = options.journal.display();
     let mut text = format!(
         r#"
 [partition]
 number = 1
+{partition}
 [journal]
 dir = "{journal}"
 keys = "keys/journal.keys"
 segment_size = "1MiB"
 group_size_max = "256KiB"
+{retention}
+[index]
+{index}
 [listen]
 address = "{listen}"
 certificate = "tls/server.pem"
@@ -428,7 +445,7 @@ issuer = 1
 
 /// The section of a link: its issuer and number, where it leads, and whether it has TLS.
 pub(crate) fn link(options: &Options, (issuer, number): (u16, u16), address: SocketAddr, tls: bool) -> String {
-    let Options { response_timeout, original_horizon, connections, backoff_max, .. } = options;
+    let Options { response_timeout, original_horizon, connections, backoff_max, link, .. } = options;
     let identity = if tls {
         "server_name = \"localhost\"\nca = \"tls/ca.pem\"\ncertificate = \"tls/issuer-client.pem\"\n\
          key = \"tls/issuer-client.key\""
@@ -448,6 +465,7 @@ original_horizon = "{original_horizon}ms"
 tcp_user_timeout = "1s"
 backoff_min = "20ms"
 backoff_max = "{backoff_max}ms"
+{link}
 {identity}
 "#
     )

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use iso8583::{Rrn, Stan, TerminalId};
 use journal::{Lsn, Reader, Storage};
-use switch::{CardHmac, Entry, Finder, Movement, MovementId, Record};
+use switch::{CardHmac, Entry, Finder, MovementId, Record, Told};
 
 use crate::view::{Error, Index, Subjects, fold, read};
 
@@ -45,21 +45,12 @@ pub enum LookUp {
     },
 }
 
-/// A movement and everything on record about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct History {
-    /// As the last record left it.
-    pub movement: Movement,
-    /// Every record about it, in order; and the ones that closed its exceptions. A movement that began in a part of the
-    /// journal that is gone, and was recalled since, begins with [`Record::Recalled`].
-    pub records: Vec<(Lsn, Entry)>,
-}
-
 /// What a look-up found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Oldest first.
-    pub histories: Vec<History>,
+    /// Oldest first; each as the last record left it, with every record about it and those that closed its exceptions. One that
+    /// began in a part of the journal that is gone, and was recalled since, begins with [`Record::Recalled`].
+    pub histories: Vec<Told>,
     /// Records that are about no movement: tombstones (D11), and exceptions of requests that never became one.
     pub alone: Vec<(Lsn, Entry)>,
     /// How many more movements there are, all of them older.
@@ -106,7 +97,7 @@ impl Index {
     }
 
     /// `None` when the record of its beginning is gone.
-    fn history<S: Storage>(&self, reader: &Reader<S>, id: MovementId) -> Result<Option<History>, Error> {
+    fn history<S: Storage>(&self, reader: &Reader<S>, id: MovementId) -> Result<Option<Told>, Error> {
         let mut records = self.records(reader, self.places(id)?)?;
         let movements = fold(Finder::of_all(), &records)?;
         let Some(movement) = movements.into_iter().find(|movement| movement.id == id) else { return Ok(None) };
@@ -121,6 +112,7 @@ impl Index {
         closings.sort_unstable();
         records.extend(read(reader, &mut closings)?);
         records.sort_by_key(|(lsn, _)| *lsn);
-        Ok(Some(History { movement, records }))
+        let records = records.into_iter().map(|(lsn, entry)| (switch::Lsn(lsn.0), entry)).collect();
+        Ok(Some(Told { movement, records }))
     }
 }

@@ -27,6 +27,6 @@ mod view;
 
 pub use contain::contains_panic;
 pub use engine::{Batch, Each, Engine, EngineError, Kind};
-pub use history::{Found, History, LookUp, Name};
+pub use history::{Found, LookUp, Name};
 pub use live::{Live, Options, Retain, Stage, Status, Unavailable};
 pub use view::{Error, Filler, Index, Mark};

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use journal::{Lsn, ReadError, Reader, Storage, Tail};
@@ -144,10 +144,13 @@ struct Shared<S: Storage> {
     stop: AtomicBool,
 }
 
-/// An index that is kept up. See the module.
+/// An index that is kept up. See the module. Dropped without [`Live::stop`], its thread ends by itself, unless the process
+/// does before: what a failing disk holds up keeps nobody waiting (M6).
 pub struct Live<S: Storage> {
     shared: Arc<Shared<S>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Thread,
+    /// To be waited for, once.
+    joined: Mutex<Option<JoinHandle<()>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -176,7 +179,7 @@ where
         });
         let feeder = Feeder { shared: Arc::clone(&shared) };
         let thread = thread::Builder::new().name("index".to_owned()).spawn(move || feeder.run())?;
-        Ok(Live { shared, thread: Some(thread) })
+        Ok(Live { shared, thread: thread.thread().clone(), joined: Mutex::new(Some(thread)) })
     }
 }
 
@@ -251,21 +254,28 @@ impl<S: Storage> Live<S> {
     }
 
     fn wake(&self) {
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
+        self.thread.unpark();
+    }
+
+    fn tell_to_stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Closes the index, after the batch in the thread's hands. While the journal is still locked, so that a successor
+    /// finds it closed.
+    pub fn stop(&self) {
+        self.tell_to_stop();
+        if let Some(thread) = lock(&self.joined).take() {
+            // A panic of the thread has ended the process already, or the test.
+            let _ = thread.join();
         }
     }
 }
 
-/// Waits for the thread, which ends after the batch in its hands.
 impl<S: Storage> Drop for Live<S> {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        self.wake();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has ended the process, or the test, already.
-            let _ = thread.join();
-        }
+        self.tell_to_stop();
     }
 }
 

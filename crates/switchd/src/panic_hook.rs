@@ -1,6 +1,7 @@
 //! A panic is our own broken invariant: it is logged and the process stops, as a task that is dead in silence is worse.
 //!
-//! Not a profile setting, as tests must unwind. Invariant: after [`install`] no thread survives a panic of another.
+//! Not a profile setting, as tests must unwind. An engine of the index that panics over a damaged file is the exception: the
+//! index is built again. Invariant: after [`install`] no thread survives any other panic.
 
 use std::panic;
 use std::process;
@@ -12,6 +13,10 @@ pub(crate) fn install() {
         let place = info.location().map_or_else(String::new, ToString::to_string);
         let text = info.payload().downcast_ref::<&str>().copied();
         let reason = text.or(info.payload().downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given");
+        if index::contains_panic() {
+            tracing::error!(place, reason, "the engine of the index panicked");
+            return;
+        }
         tracing::error!(place, reason, "broken invariant, stopping");
         eprintln!("switchd: broken invariant at {place}: {reason}");
         process::abort();

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use index::Live;
 use partition::{KeyError, Keys, OpenError, Opened, Options, Partition};
 use rustls::ServerConfig;
 use serde::Serialize;
@@ -141,6 +142,9 @@ pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
 async fn run(prepared: Prepared, file: &Path) -> Result<Exit, Failure> {
     let Prepared { mut settings, keys, terminals, links, endings } = prepared;
     let (partition, witness) = open(&settings, keys)?;
+    let index =
+        Live::start(partition.reader(), settings.index.clone()).map_err(|error| Failure::new(Exit::Failed, error))?;
+    let index = Arc::new(index);
     // What an earlier process wrote must not be taken for ours.
     forget(settings.listen.addresses_file.clone());
     let left_behind = settings.listen.addresses_file.iter().chain([&settings.admin]).cloned().collect::<Vec<_>>();
@@ -168,7 +172,7 @@ async fn run(prepared: Prepared, file: &Path) -> Result<Exit, Failure> {
         }
     }
     spawn_local(terminals::accept(shell.clone(), listener));
-    let engine = Engine::new(partition, witness, shell, health, (sender, receiver));
+    let engine = Engine::new(partition, witness, index, shell, health, (sender, receiver));
     let ended = engine.map_err(|error| Failure::new(Exit::Failed, error))?.run().await;
     forget(left_behind);
     ended

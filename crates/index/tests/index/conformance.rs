@@ -144,7 +144,8 @@ fn a_history_is_every_record_about_a_movement_by_whatever_it_is_asked_for() {
             let by_rrn = ask(&LookUp::Rrn(movement.rrn));
             let history = by_rrn.histories.iter().find(|history| history.movement.id == movement.id).expect("it is told");
             assert_eq!(history.movement, *movement);
-            assert_eq!(history.records, about(movement.id).collect::<Vec<_>>());
+            let expected: Vec<_> = about(movement.id).map(|(lsn, entry)| (switch::Lsn(lsn.0), entry)).collect();
+            assert_eq!(history.records, expected);
             let key = movement.key;
             let exactly = ask(&LookUp::Key { terminal: Name::Exactly(key.terminal), stan: key.stan });
             assert_eq!(told(&exactly), all_of(&|m| (m.key.terminal, m.key.stan) == (key.terminal, key.stan)));

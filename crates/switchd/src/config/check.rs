@@ -22,6 +22,7 @@ pub(super) fn relations(settings: &Settings) -> Vec<String> {
     wrong.extend(confirmations(settings));
     wrong.extend(horizons(settings));
     wrong.extend(timeouts_of_sockets(settings));
+    wrong.extend(retention(settings));
     wrong
 }
 
@@ -41,6 +42,22 @@ fn response_timeouts(settings: &Settings) -> Vec<String> {
                 ));
             }
         }
+    }
+    wrong
+}
+
+/// A reversal must find its original for as long as it looks for it; and the index never shares the journal's directory.
+fn retention(settings: &Settings) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let (back_ms, journal, index) = (settings.core.reversal_lookback_ms, &settings.journal.dir, &settings.index.dir);
+    if let Some(keep_ms) = settings.journal.keep_ms.filter(|keep_ms| *keep_ms <= back_ms) {
+        let (keep, back) = (show_duration(keep_ms), show_duration(back_ms));
+        wrong.push(format!("[journal] keep_days ({keep}) must be longer than [partition] reversal_lookback ({back})"));
+    }
+    if index.starts_with(journal) || journal.starts_with(index) {
+        wrong.push(
+            "[index] dir and [journal] dir must be apart: nothing but the journal may be where the journal is".to_owned(),
+        );
     }
     wrong
 }

@@ -34,6 +34,8 @@ pub(crate) const REGISTRY_TEMPLATE: &str = include_str!("../../../../deploy/term
 pub(crate) struct Settings {
     /// `[journal]`
     pub(crate) journal: JournalSettings,
+    /// `[index]`
+    pub(crate) index: index::Options,
     /// `[listen]`
     pub(crate) listen: Listen,
     /// `[metrics] address`
@@ -65,6 +67,8 @@ pub(crate) struct JournalSettings {
     pub(crate) witness: PathBuf,
     /// Sizes.
     pub(crate) options: journal::Options,
+    /// How long segments are kept at least, in milliseconds; `None` for ever.
+    pub(crate) keep_ms: Option<u64>,
 }
 
 /// The terminals' side.

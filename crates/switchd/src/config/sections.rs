@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use index::Kind;
 use iso8583::{Dialect, ResponseCode};
 use switch::{AtDeadline, CodeTable, GroupNo, IssuerNo, LinkNo, Money, OnRekey, OnRepeat};
 use tracing::level_filters::LevelFilter;
@@ -26,6 +28,7 @@ const SECTOR: u64 = 512;
 /// Reads every section. The second value is the registry's file.
 pub(super) fn read(root: &Section<'_, '_>) -> (Settings, PathBuf) {
     let journal = journal(root);
+    let index = index(root, &journal.dir);
     let (listen, registry_file) = listen(root);
     let mut core = switch::Config::default();
     partition(root, &mut core);
@@ -36,6 +39,7 @@ pub(super) fn read(root: &Section<'_, '_>) -> (Settings, PathBuf) {
     routes(root, &mut core);
     let settings = Settings {
         journal,
+        index,
         listen,
         metrics: one(root, "metrics", |s| s.need_address("address")),
         admin: one(root, "admin", |s| s.need_path("socket")),
@@ -60,19 +64,44 @@ fn one<T>(root: &Section<'_, '_>, key: &'static str, read: impl FnOnce(&Section<
 fn journal(root: &Section<'_, '_>) -> JournalSettings {
     one(root, "journal", |s| {
         let dir = s.need_path("dir");
-        let witness = s.path("witness").unwrap_or_else(|| beside(&dir));
+        let witness = s.path("witness").unwrap_or_else(|| beside(&dir, ".witness"));
         if !dir.as_os_str().is_empty() && witness.starts_with(&dir) {
             s.wrong_here("witness", "lies in the journal's directory, and would be copied and restored with it");
         }
-        JournalSettings { keys: s.need_path("keys"), options: journal_options(s), dir, witness }
+        let keep_ms = s.has("keep_days").then(|| u64::from(s.number("keep_days", 1_u32, 1..=36_500)) * DAY);
+        JournalSettings { keys: s.need_path("keys"), options: journal_options(s), keep_ms, dir, witness }
     })
 }
 
-/// `journal.witness` beside the directory `journal`.
-fn beside(dir: &Path) -> PathBuf {
+/// `journal.witness` beside the directory `journal`, for one.
+fn beside(dir: &Path, with: &str) -> PathBuf {
     let mut name = dir.file_name().unwrap_or_default().to_owned();
-    name.push(".witness");
+    name.push(with);
     dir.with_file_name(name)
+}
+
+/// The engines that this build has.
+const ENGINES: &[(&str, Kind)] = &[
+    ("fjall", Kind::Fjall),
+    #[cfg(feature = "index-sled")]
+    ("sled", Kind::Sled),
+];
+
+/// Beside the journal unless it is said where.
+fn index(root: &Section<'_, '_>, journal: &Path) -> index::Options {
+    one(root, "index", |s| index::Options {
+        kind: engine(s),
+        dir: s.path("dir").unwrap_or_else(|| beside(journal, "-index")),
+        patience: Duration::from_millis(s.duration("wait", 500, 1..=10 * SECOND)),
+    })
+}
+
+fn engine(s: &Section<'_, '_>) -> Kind {
+    if cfg!(not(feature = "index-sled")) && s.text("engine") == Some("sled") {
+        s.wrong_here("engine", "is \"sled\", which this build does not have; next: build with `--features index-sled`");
+        return Kind::Fjall;
+    }
+    s.choice("engine", Kind::Fjall, ENGINES)
 }
 
 /// Sizes, and how they must fit each other: said here, with the line, as the journal knows no keys of a configuration.

@@ -47,7 +47,7 @@ fn the_template_is_a_good_configuration() {
 }
 
 /// Keys whose absence means something that no value says.
-const WITHOUT_DEFAULT: &[&str] = &["confirm_within = ", "client_crl = "];
+const WITHOUT_DEFAULT: &[&str] = &["confirm_within = ", "client_crl = ", "keep_days = "];
 
 /// The template with every commented key in force but these.
 fn uncommented(but: &[&str]) -> String {

@@ -1,12 +1,15 @@
 //! The whole history of movements for `switchd tx`: found by RRN, key, terminal and time, or card, in memory and in the
 //! durable journal.
 //!
-//! The scan runs on a thread of its own and only reads, so that it delays neither a turn nor a look-up. Invariant: no answer
+//! The index leads to the records; while it is being built, and for what it has no entry for, the journal is scanned. Both run
+//! on a thread of its own and only read, so that it delays neither a turn nor a look-up. Invariant: no answer
 //! holds more of a card than its masked number.
 
 use std::collections::BTreeMap;
 
-use iso8583::{MaskedPan, Pan, Rrn, Stan};
+use index::{Live, LookUp, Name};
+use iso8583::{MaskedPan, Pan, Rrn, Stan, TerminalId};
+use journal::FsStorage;
 use partition::ScanError;
 use serde::{Deserialize, Serialize};
 use switch::{CardHmac, IssuerNo, Movement, MovementId, Now, Switch, Told};
@@ -133,6 +136,36 @@ impl Search {
             && self.stan.is_none_or(|stan| m.key.stan == stan)
             && (self.from_ms..self.before_ms).contains(&m.begun_wall_ms)
             && self.card.as_ref().is_none_or(card)
+    }
+}
+
+impl Search {
+    /// How the index is asked for it; `None` for what no entry leads to.
+    fn look_up(&self) -> Option<LookUp> {
+        if let Some(rrn) = self.rrn {
+            return Some(LookUp::Rrn(rrn));
+        }
+        let wall_ms = self.from_ms..self.before_ms;
+        if let Some(CardWanted::Marks(cards)) = &self.card {
+            return Some(LookUp::Card { cards: cards.clone(), wall_ms });
+        }
+        let (terminal, merchant) = self.terminal.as_ref()?;
+        let exactly = TerminalId::new(terminal.as_bytes(), merchant.as_deref().unwrap_or("-").as_bytes()).ok()?;
+        let terminal = if merchant.is_some() { Name::Exactly(exactly) } else { Name::Terminal(*exactly.terminal()) };
+        Some(match self.stan {
+            Some(stan) => LookUp::Key { terminal, stan },
+            None => LookUp::Terminal { terminal, wall_ms },
+        })
+    }
+
+    /// The histories by the index; `None` where a scan of the journal has to tell them.
+    pub(crate) fn by_index(&self, index: &Live<FsStorage>) -> Option<Vec<Told>> {
+        let found = index.histories(&self.look_up()?, MOST).ok()?;
+        // More than one look shows, of which the other conditions may take few.
+        if found.more > 0 {
+            return None;
+        }
+        Some(found.histories.into_iter().filter(|told| self.takes(&told.movement)).collect())
     }
 }
 

@@ -91,6 +91,9 @@ fn describe() {
     describe_counter!("switchd_commit_bytes_total", "Bytes of them");
     describe_histogram!("switchd_commit_records", "Records in a commit group");
     describe_histogram!("switchd_fsync_seconds", "Time of the fdatasync of a commit group");
+    describe_gauge!("switchd_index_lag_records", "Durable records that the index does not cover yet");
+    describe_gauge!("switchd_index_following", "1 when look-ups beyond memory can be answered, 0 while the index is built");
+    describe_counter!("switchd_index_built_total", "How often the index was built from nothing since the start");
     describe_gauge!("switchd_inputs_waiting", "Events that wait for the core");
     describe_gauge!("switchd_ready", "1 when /readyz says ready");
     describe_counter!("switchd_witness_failures_total", "Failed attempts to write the journal's witness");
@@ -161,6 +164,9 @@ pub(crate) struct Meters {
     commit_bytes: Counter,
     commit_records: Histogram,
     fsync: Histogram,
+    index_lag: Gauge,
+    index_following: Gauge,
+    index_built: Counter,
     inputs_waiting: Gauge,
     ready: Gauge,
 }
@@ -188,6 +194,9 @@ impl Meters {
             commit_bytes: counter!("switchd_commit_bytes_total"),
             commit_records: histogram!("switchd_commit_records"),
             fsync: histogram!("switchd_fsync_seconds"),
+            index_lag: gauge!("switchd_index_lag_records"),
+            index_following: gauge!("switchd_index_following"),
+            index_built: counter!("switchd_index_built_total"),
             inputs_waiting: gauge!("switchd_inputs_waiting"),
             ready: gauge!("switchd_ready"),
         }
@@ -303,6 +312,13 @@ impl Meters {
     pub(crate) fn set_state(&self, inputs_waiting: usize, ready: bool) {
         self.inputs_waiting.set(as_f64(inputs_waiting as u64));
         self.ready.set(if ready { 1.0 } else { 0.0 });
+    }
+
+    /// Where the index stands.
+    pub(crate) fn set_index(&self, status: &index::Status) {
+        self.index_lag.set(as_f64(status.lag()));
+        self.index_following.set(if status.stage == index::Stage::Following { 1.0 } else { 0.0 });
+        self.index_built.absolute(status.built);
     }
 
     /// What is open, counted by the core.

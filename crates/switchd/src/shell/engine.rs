@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use index::{Live, Retain};
 use journal::FsStorage;
 use partition::{CheckpointDone, Commit, Committed, Partition};
 use switch::{Action, Admission, Input, LinkWish, Movement, Now, Switch};
@@ -60,6 +61,7 @@ pub(crate) struct Engine {
     partition: Partition<FsStorage>,
     /// How far the journal is, said outside its directory (K5).
     witness: Witness,
+    index: Arc<Live<FsStorage>>,
     shell: Rc<Shell>,
     health: Arc<Health>,
     events: mpsc::UnboundedReceiver<Event>,
@@ -92,6 +94,7 @@ impl Engine {
     pub(crate) fn new(
         partition: Partition<FsStorage>,
         witness: Witness,
+        index: Arc<Live<FsStorage>>,
         shell: Rc<Shell>,
         health: Arc<Health>,
         (to_self, events): (Sender, mpsc::UnboundedReceiver<Event>),
@@ -99,6 +102,7 @@ impl Engine {
         Ok(Engine {
             partition,
             witness,
+            index,
             shell,
             health,
             events,
@@ -191,6 +195,7 @@ impl Engine {
         if Instant::now() >= self.next_tick {
             self.next_tick = Instant::now() + TICK;
             self.tick(now.wall_ms);
+            self.retention(now.wall_ms);
             self.upkeep();
             self.witness.follow(self.partition.durable().0);
             let count = self.shell.lines.renew();
@@ -235,10 +240,10 @@ impl Engine {
         for action in self.actions.drain(..) {
             let look_up = dispatch::carry_out(&self.shell, self.partition.view(), action);
             if let Some((id, query)) = look_up {
-                let job = self.partition.look_up(&query);
-                let done = self.to_self.clone();
+                let (index, done) = (Arc::clone(&self.index), self.to_self.clone());
                 self.searcher.run(move || {
-                    let _ = done.send(Event::Found(job.run(id)));
+                    let found = index.find(&query).inspect_err(|error| tracing::warn!(%error, "a look-up has no answer"));
+                    let _ = done.send(Event::Found(Input::Found { query: id, found: found.ok() }));
                 });
             }
         }
@@ -250,6 +255,17 @@ impl Engine {
             self.checkpointer.run(move || {
                 let _ = done.send(Event::Checkpointed(job.run()));
             });
+        }
+    }
+
+    /// Says what may go, and asks the journal for what the index has let go.
+    fn retention(&mut self, wall_ms: u64) {
+        let Some(keep_ms) = self.shell.settings.journal.keep_ms else { return };
+        let oldest_open = self.partition.view().oldest_open();
+        self.index.retain(Some(Retain { before_wall_ms: wall_ms.saturating_sub(keep_ms), oldest_open }));
+        let below = self.index.retire_below();
+        if below > self.partition.reader().oldest() {
+            self.partition.retire(switch::Lsn(below.0));
         }
     }
 
@@ -340,9 +356,10 @@ impl Engine {
         let view = self.partition.view();
         let memory = history::in_memory(view, now, &search);
         let issuers = view.config().issuers.iter().map(|(number, issuer)| (*number, issuer.name.clone())).collect();
-        let job = self.partition.history();
+        let (job, index) = (self.partition.history(), Arc::clone(&self.index));
         self.historian.run(move || {
-            let scanned = job.run(|movement| search.takes(movement), history::most());
+            let found = search.by_index(&index).map(|told| (told, 0));
+            let scanned = found.map_or_else(|| job.run(|movement| search.takes(movement), history::most()), Ok);
             let _ = reply.send(history::told(scanned, memory, now, &issuers));
         });
     }
@@ -353,6 +370,7 @@ impl Engine {
         let (meters, settings) = (&self.shell.meters, &self.shell.settings);
         let links: Vec<switch::LinkView> = view.links().collect();
         meters.set_census(&view.census(), wall_ms);
+        meters.set_index(&self.index.status());
         meters.set_links(settings.links.keys().copied(), &links);
         let reasons = self.not_ready();
         meters.set_state(self.shell.mailbox.len(), reasons.is_empty());
@@ -443,6 +461,7 @@ impl Engine {
             self.take_in(event)?;
         }
         let last = self.partition.view().lsn();
+        self.index.stop();
         self.partition.close().map_err(|error| Failure::new(Exit::JournalStorage, error))?;
         self.witness.stopped(last.0);
         tracing::info!(exit = exit.name(), "stopped");

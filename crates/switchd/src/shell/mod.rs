@@ -2,8 +2,8 @@
 //!
 //! One thread runs everything that a transaction touches: the sockets, TLS, the codec and the partition's `turn`, on one
 //! current-thread runtime, as hops between threads cost more than all of that together. Three more threads take what would
-//! block it: commits (write and fdatasync), look-ups in the journal, checkpoints. A fifth serves metrics and the admin
-//! socket, so that a slow reader of those delays nobody.
+//! block it: commits (write and fdatasync), look-ups in index and journal, checkpoints. A fifth serves metrics and the admin
+//! socket, so that a slow reader of those delays nobody; a sixth keeps the index up behind the durable records.
 //!
 //! ```text
 //! terminals --+                    +-- commit thread
