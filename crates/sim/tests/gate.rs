@@ -1,8 +1,7 @@
 //! The gate: a million simulated transactions, and an auditor who must find nothing.
 //!
-//! The corpus of seeds that failed once, and fixed seeds; with `SWITCHD_SIM_FRESH=1` the second half are fresh ones from the
-//! commit, and every commit looks where nobody looked before. Not a proof that the auditor sees anything: that is in
-//! `mutants.rs`.
+//! The corpus of seeds that failed once, fixed seeds, and fresh ones from the commit, so that every commit looks where nobody
+//! looked before. Not a proof that the auditor sees anything: that is in `mutants.rs`.
 
 use std::io::Write;
 
@@ -13,11 +12,10 @@ const TRANSACTIONS: u64 = 1_000_000;
 /// Half of the transactions, about.
 const FIXED: u64 = 1500;
 
-/// The second half: if wanted, seeds that no run before this commit has seen, unless it was not committed yet.
-fn second_half() -> impl Iterator<Item = u64> {
+/// The second half: seeds that no run before this commit has seen, unless it was not committed yet.
+fn fresh() -> impl Iterator<Item = u64> {
     let of_commit = u64::from_str_radix(COMMIT.get(..12).unwrap_or("0"), 16).unwrap_or(0) | 1 << 40;
-    let start = if std::env::var_os("SWITCHD_SIM_FRESH").is_some() { of_commit } else { FIXED + 1 };
-    (0..5000).map(move |offset| start.wrapping_add(offset))
+    (0..5000).map(move |offset| of_commit.wrapping_add(offset))
 }
 
 /// What has to come together in a run.
@@ -49,8 +47,7 @@ fn complaints(total: &Total, least: &Least) -> Vec<String> {
 
 #[test]
 fn a_million_transactions_and_no_violation() {
-    let seeds = corpus().into_iter().chain(1..=FIXED).chain(second_half());
-    let seeds: Vec<u64> = seeds.collect();
+    let seeds: Vec<u64> = corpus().into_iter().chain(1..=FIXED).chain(fresh()).collect();
     let limits = Limits { transactions: Some(TRANSACTIONS), time: None };
     let mut total = run_seeds(&seeds, Telling::default(), limits, |_| {});
     // Past the harness, which shows what is printed only of tests that fail.
