@@ -23,8 +23,14 @@ struct Least {
     transactions: u64,
     faults: u64,
     crashes: u64,
+    /// Requests that were approved: a switch that refuses everything is safe and of no use.
+    approvals: u64,
     /// Of each rule that can be simulated.
     firings: u64,
+}
+
+fn approvals(total: &Total) -> u64 {
+    total.coverage.transitions.get(&("awaiting_issuer", "awaiting_delivery")).copied().unwrap_or(0)
 }
 
 /// What is wrong with a run.
@@ -33,6 +39,7 @@ fn complaints(total: &Total, least: &Least) -> Vec<String> {
         ("transactions", total.transactions, least.transactions),
         ("faults", total.faults, least.faults),
         ("crashes", total.crashes, least.crashes),
+        ("approvals", approvals(total), least.approvals),
     ];
     let too_few = counts.iter().filter(|(_, count, least)| count < least).map(|(what, count, _)| format!("{count} {what}"));
     let failed = total.failures.iter().map(|failure| format!("seed {} fails", failure.seed));
@@ -59,7 +66,7 @@ fn a_million_transactions_and_no_violation() {
         println!("seed {} of {COMMIT}: {:?}\n  {command}", failure.seed, failure.violations);
     }
     println!("added to the corpus: {:?}", keep(&total.failures));
-    let least = Least { transactions: TRANSACTIONS, faults: 300_000, crashes: 2_000, firings: 100 };
+    let least = Least { transactions: TRANSACTIONS, faults: 300_000, crashes: 2_000, approvals: 400_000, firings: 100 };
     assert_eq!(complaints(&total, &least), Vec::<String>::new());
 }
 
@@ -67,7 +74,7 @@ fn a_million_transactions_and_no_violation() {
 fn with_the_auditor_off_the_gate_fails() {
     let seeds: Vec<u64> = (1..=100).collect();
     let wrong = |blind, firings| {
-        let least = Least { transactions: 25_000, faults: 10_000, crashes: 500, firings };
+        let least = Least { transactions: 25_000, faults: 10_000, crashes: 500, approvals: 10_000, firings };
         complaints(&run_seeds(&seeds, Telling { trace: false, blind }, Limits::default(), |_| {}), &least)
     };
     // A hundred seeds need not show every rule.

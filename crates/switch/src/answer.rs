@@ -299,8 +299,8 @@ impl Switch {
     pub(crate) fn report(&mut self, now: Now, action: ActionId, report: Report, out: &mut Output) {
         match self.purposes.remove(&action) {
             Some(Purpose::Offer(id)) => self.offer_reported(now, id, report, out),
-            Some(Purpose::Copy(id)) => self.copy_reported(now, id, report, out),
-            Some(Purpose::Crossing(id)) => self.crossing_reported(now, id, action, report, out),
+            Some(Purpose::Copy(id, conn)) => self.copy_reported(now, (id, conn), report, out),
+            Some(Purpose::Crossing(id, conn)) => self.crossing_reported(now, (id, conn), action, report, out),
             Some(Purpose::Request(id)) => self.request_reported(now, id, report, out),
             Some(Purpose::Reversal(id)) => self.reversal_reported(now, id, action, report, out),
             None => {}

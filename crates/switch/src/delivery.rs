@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use iso8583::ResponseCode;
 
 use crate::action::{Action, Note, Pending};
-use crate::ids::{ActionId, Lsn, MovementId, Now};
+use crate::ids::{ActionId, ConnId, Lsn, MovementId, Now};
 use crate::input::Report;
 use crate::look_up::Arrival;
 use crate::machine::{Output, Purpose, Switch, Timer};
@@ -22,15 +22,19 @@ impl Switch {
         let conn = live.offered.take().map(|(_, conn)| conn);
         live.offered_before.clear();
         // An earlier answer lies before this one in the same stream, and may arrive where this one could not be handed (M8).
-        let handed_before = conn.is_some() && live.handed_on == conn;
-        if report == Report::Written {
-            live.handed_on = conn;
+        let handed_before = conn.is_some_and(|conn| live.handed_on.contains(&conn));
+        if let (Some(conn), Report::Written) = (conn, report) {
+            live.handed_to(conn);
         }
         let report = if core::mem::take(&mut live.copy_handed) { Report::Written } else { report };
         let Some((state, evidence)) = self.movement(id).map(|movement| (movement.state, movement.evidence)) else { return };
         if state == StateKind::NeedsOperator && evidence == Evidence::Offered {
             // T7 left the answer on its way: the person reads what became of it.
-            let evidence = if report == Report::Written { Evidence::Handed } else { Evidence::NotHanded };
+            let evidence = match report {
+                Report::Written => Evidence::Handed,
+                _ if handed_before => Evidence::Unknown,
+                Report::NotSent | Report::Partial | Report::Unbuildable | Report::Undeliverable => Evidence::NotHanded,
+            };
             self.write(now, Record::Delivery { id, evidence }, out);
         }
         if state != StateKind::AwaitingDelivery {
@@ -56,7 +60,10 @@ impl Switch {
 
     /// The shell says what became of an older copy of the answer: one that was handed is handed, whatever becomes of the newer
     /// (M8).
-    pub(crate) fn copy_reported(&mut self, now: Now, id: MovementId, report: Report, out: &mut Output) {
+    pub(crate) fn copy_reported(&mut self, now: Now, (id, conn): (MovementId, ConnId), report: Report, out: &mut Output) {
+        if let (Some(live), Report::Written) = (self.live.get_mut(&id), report) {
+            live.handed_to(conn);
+        }
         let awaited = |movement: &&Movement| movement.state == StateKind::AwaitingDelivery && report == Report::Written;
         let Some(evidence) = self.movement(id).filter(awaited).map(|movement| movement.evidence) else { return };
         match evidence {
@@ -157,14 +164,14 @@ impl Switch {
         let here = self.live.get(&id).and_then(|live| live.offered).filter(|(_, conn)| *conn == arrival.conn);
         match here {
             Some(pending) => {
-                self.purposes.insert(pending.0, Purpose::Copy(id));
+                self.purposes.insert(pending.0, Purpose::Copy(id, pending.1));
                 self.live(id).offered_before.push(pending);
             }
             None => {
                 let live = self.live(id);
                 let copies: Vec<_> = live.offered_before.drain(..).chain(live.offered.take()).collect();
                 for (action, conn) in copies {
-                    self.purposes.insert(action, Purpose::Copy(id));
+                    self.purposes.insert(action, Purpose::Copy(id, conn));
                     out.actions.push(Pending { after: Lsn(0), action: Action::Withdraw { id: action, conn } });
                 }
             }
@@ -183,7 +190,7 @@ impl Switch {
     /// A repeat that crossed the answer gets a copy of it, which is taken back with what it is a copy of (D7, D8).
     pub(crate) fn offer_copy(&mut self, now: Now, id: MovementId, arrival: &Arrival, out: &mut Output) {
         let Some(after) = self.movement(id).map(|movement| movement.last_record) else { return };
-        let action = self.new_action(Some(Purpose::Crossing(id)));
+        let action = self.new_action(Some(Purpose::Crossing(id, arrival.conn)));
         let live = self.live(id);
         live.offered_before.push((action, arrival.conn));
         live.crossed = true;
@@ -195,12 +202,15 @@ impl Switch {
     pub(crate) fn crossing_reported(
         &mut self,
         now: Now,
-        id: MovementId,
+        (id, conn): (MovementId, ConnId),
         action: ActionId,
         report: Report,
         out: &mut Output,
     ) {
         let Some(live) = self.live.get_mut(&id) else { return };
+        if report == Report::Written {
+            live.handed_to(conn);
+        }
         live.offered_before.retain(|(copy, _)| *copy != action);
         let handed = self.movement(id).is_some_and(|movement| {
             movement.state == StateKind::AwaitingConfirmation && movement.evidence == Evidence::Handed

@@ -92,6 +92,9 @@ pub(crate) struct Sending {
     pub(crate) decided_before: bool,
 }
 
+/// A terminal that asks again over ever new connections leaves the oldest behind.
+const HANDED_ON_MAX: usize = 8;
+
 /// What this process knows of an open movement beyond its records.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
@@ -105,8 +108,8 @@ pub(crate) struct Live {
     pub(crate) offered_before: Vec<(ActionId, ConnId)>,
     /// One of those copies was handed: the terminal has the answer, whatever becomes of the newest (M8).
     pub(crate) copy_handed: bool,
-    /// The connection that an answer was handed to.
-    pub(crate) handed_on: Option<ConnId>,
+    /// The connections that the answer or a copy of it was handed to, the newest last; at most [`HANDED_ON_MAX`].
+    pub(crate) handed_on: Vec<ConnId>,
     /// A repeat that crossed the answer was given a copy of it: what became of that one is no evidence against the answer.
     pub(crate) crossed: bool,
     /// When the newest answer was released, or the restart: `on_repeat` counts from here.
@@ -118,6 +121,17 @@ pub(crate) struct Live {
     timer: Option<(u64, Timer)>,
     /// The deadline of the promise to reverse, which can stand beside the state.
     reversal_timer: Option<(u64, Timer)>,
+}
+
+impl Live {
+    /// The answer, or a copy of it, was handed to this connection.
+    pub(crate) fn handed_to(&mut self, conn: ConnId) {
+        self.handed_on.retain(|earlier| *earlier != conn);
+        if self.handed_on.len() == HANDED_ON_MAX {
+            self.handed_on.remove(0);
+        }
+        self.handed_on.push(conn);
+    }
 }
 
 impl Live {
@@ -135,9 +149,9 @@ impl Live {
 pub(crate) enum Purpose {
     Offer(MovementId),
     /// An older copy of the answer that a newer one has taken the place of.
-    Copy(MovementId),
+    Copy(MovementId, ConnId),
     /// A copy for a repeat that crossed the answer on its way.
-    Crossing(MovementId),
+    Crossing(MovementId, ConnId),
     Request(MovementId),
     Reversal(MovementId),
 }

@@ -117,6 +117,8 @@ impl World {
         !told
             && stands.get(rrn).is_some_and(|net| *net > 0)
             && page.is_some_and(|page| page.stands() == Some(0) && !page.holds_approval)
+            // It did its part: a reversal was promised for what had left.
+            && page.is_some_and(|page| page.ever_promised && !page.never_left)
     }
 
     /// Takes out of `stands` the one of `debits` that stands beside what the journal says, and counts them.
@@ -245,10 +247,11 @@ impl World {
             let by_operator = standing.iter().any(|page| page.verdict.is_some());
             let flag = flags.len() + 1 >= standing.len() && !device.site.profile.reverses_first();
             // K7: windows are told by the wall clock, which nobody can trust across a restart when it jumps.
-            let begun = standing.iter().map(|page| page.begun_ms);
-            // Keyed again when nobody looks for it any more.
-            let apart = begun.clone().max().unwrap_or(0) - begun.min().unwrap_or(0) >= REKEY_WINDOW_MS
-                && !device.site.profile.reverses_first();
+            let mut begun: Vec<u64> = standing.iter().map(|page| page.begun_ms).collect();
+            begun.sort_unstable();
+            // Each keyed again when nobody looks for the one before it any more.
+            let apart =
+                begun.windows(2).all(|pair| pair[1] - pair[0] >= REKEY_WINDOW_MS) && !device.site.profile.reverses_first();
             if by_operator || flag || apart || self.plan.has(Trouble::WallJump) {
                 flagged += 1;
                 continue;

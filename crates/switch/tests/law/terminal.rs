@@ -228,6 +228,41 @@ fn m8_t8_a_copy_that_fails_behind_an_answer_in_the_same_stream_proves_nothing() 
          pass 86400000
          operator 1 K2"
     ));
+    // A copy for a repeat that crossed the answer is an answer in the stream too.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         repeat 1 1000 conn 2 > terminal 0210 00
+         pass 20000
+         report undeliverable
+         repeat 1 1000 conn 2 > terminal 0210 00
+         state 1 awaiting_confirmation
+         evidence 1 unknown",
+    );
+    // So it is on each connection that it was handed to.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 > terminal 0210 00
+         pass 20000
+         repeat 1 1000 conn 2 > terminal 0210 00
+         evidence 1 handed
+         pass 20000
+         report undeliverable
+         repeat 1 1000 > terminal 0210 00
+         evidence 1 unknown",
+    );
+    // And what a person reads of it.
+    check(
+        "sale 1 1000 > issuer 0200 1000
+         answer 00 approval AAAAAA > terminal 0210 00
+         pass 20000
+         report silent
+         repeat 1 1000 > terminal 0210 00
+         answer 00 approval BBBBBB
+         operator 1 T7
+         late undeliverable
+         evidence 1 unknown",
+    );
     // On another connection nothing lies before it, and the terminal has left the first (T8).
     check(&format!(
         "{handed}repeat 1 1000 conn 2 > terminal 0210 00
