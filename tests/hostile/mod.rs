@@ -9,6 +9,7 @@ mod crowd;
 mod frames;
 mod handshake;
 mod messages;
+mod metrics;
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;

@@ -255,6 +255,16 @@ impl Daemon {
         kib * 1024
     }
 
+    /// Where it serves metrics.
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        self.addresses().metrics
+    }
+
+    /// How many files and sockets it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the daemon is ours").count()
+    }
+
     /// One series of a metric: its labels as they are written, in the order in which they are.
     pub(crate) async fn series(&self, name: &str, labels: &str) -> f64 {
         let begin = format!("{name}{{{labels}}} ");

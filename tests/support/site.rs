@@ -68,6 +68,8 @@ pub(crate) struct Options {
     pub(crate) retention: &'static str,
     /// Lines for `[index]`.
     pub(crate) index: &'static str,
+    /// Lines for `[metrics]`.
+    pub(crate) metrics: &'static str,
     /// Lines for `[limits]`.
     pub(crate) limits: &'static str,
     /// Lines for the `[[group]]` of all terminals.
@@ -98,6 +100,7 @@ impl Default for Options {
             partition: "",
             retention: "",
             index: "dir = \"index\"",
+            metrics: "",
             limits: "",
             group: "",
             link: "",
@@ -386,7 +389,7 @@ fn own_address() -> Ipv4Addr {
 pub(crate) fn configuration(options: &Options, listen: SocketAddr, links: &[(SocketAddr, bool)]) -> String {
     let Options { crossing_margin, redeliver_grace, .. } = options;
     let Options { serial, reverses_first, reversal_retry, log, listen: more_listen, limits, group, more, .. } = options;
-    let Options { partition, retention, index, .. } = options;
+    let Options { partition, retention, index, metrics, .. } = options;
     let journal = options.journal.display();
     let mut text = format!(
         r#"
@@ -411,6 +414,7 @@ addresses_file = "addresses.json"
 {more_listen}
 [metrics]
 address = "127.0.0.1:0"
+{metrics}
 [admin]
 socket = "admin.sock"
 [log]

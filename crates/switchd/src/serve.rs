@@ -152,12 +152,13 @@ async fn run(prepared: Prepared, file: &Path) -> Result<Exit, Failure> {
     let health = Arc::new(Health::new());
     let (sender, receiver) = mpsc::unbounded_channel();
     let listener = bind_terminals(settings.listen.address)?;
-    let metrics = bind_metrics(settings.metrics)?;
+    let metrics = bind_metrics(settings.metrics.address)?;
     let admin = admin::bind(&settings.admin)
         .with_context(|| format!("cannot bind the admin socket {}", settings.admin.display()))
         .map_err(|error| Failure::new(Exit::Bind, error))?;
     announce(&settings, &listener, &metrics)?;
-    let served = Served { metrics, admin, recorder, health: health.clone(), engine: sender.clone() };
+    let limits = settings.metrics;
+    let served = Served { metrics, limits, admin, recorder, health: health.clone(), engine: sender.clone() };
     http::start(served).map_err(|error| Failure::new(Exit::Failed, error))?;
 
     let sockets_max = sockets_max(&settings);

@@ -38,8 +38,8 @@ pub(crate) struct Settings {
     pub(crate) index: index::Options,
     /// `[listen]`
     pub(crate) listen: Listen,
-    /// `[metrics] address`
-    pub(crate) metrics: SocketAddr,
+    /// `[metrics]`
+    pub(crate) metrics: Metrics,
     /// `[admin] socket`
     pub(crate) admin: PathBuf,
     /// `[log]`
@@ -88,6 +88,17 @@ pub(crate) struct Listen {
     pub(crate) addresses_file: Option<PathBuf>,
     /// TCP options of the connections.
     pub(crate) tcp: Tcp,
+}
+
+/// Where metrics are served, and to how many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Metrics {
+    /// The address.
+    pub(crate) address: SocketAddr,
+    /// Connections at once; further ones wait with the kernel.
+    pub(crate) connections_max: usize,
+    /// A connection that is silent for so long is closed; milliseconds.
+    pub(crate) idle_timeout_ms: u64,
 }
 
 /// TCP options of one side.

@@ -15,7 +15,7 @@ use super::limits::{Limits, as_usize};
 use super::read::Section;
 use super::registry::Registry;
 use super::units::{show_duration, show_size};
-use super::{GroupSettings, JournalSettings, LinkSettings, LinkTls, Listen, Log, Settings, Tcp};
+use super::{GroupSettings, JournalSettings, LinkSettings, LinkTls, Listen, Log, Metrics, Settings, Tcp};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -41,7 +41,7 @@ pub(super) fn read(root: &Section<'_, '_>) -> (Settings, PathBuf) {
         journal,
         index,
         listen,
-        metrics: one(root, "metrics", |s| s.need_address("address")),
+        metrics: one(root, "metrics", metrics),
         admin: one(root, "admin", |s| s.need_path("socket")),
         log: one(root, "log", log),
         limits: one(root, "limits", Limits::read),
@@ -146,6 +146,14 @@ fn listen(root: &Section<'_, '_>) -> (Listen, PathBuf) {
         };
         (listen, s.need_path("registry"))
     })
+}
+
+fn metrics(s: &Section<'_, '_>) -> Metrics {
+    Metrics {
+        address: s.need_address("address"),
+        connections_max: s.number("connections_max", 64, 1..=1_000),
+        idle_timeout_ms: s.duration("idle_timeout", MINUTE, SECOND..=HOUR),
+    }
 }
 
 fn tcp(s: &Section<'_, '_>, user_timeout: u64, keepalive: u64) -> Tcp {

@@ -4,6 +4,7 @@
 
 pub(crate) mod counting;
 pub(crate) mod descriptors;
+pub(crate) mod guarded;
 pub(crate) mod outgoing;
 pub(crate) mod socket;
 pub(crate) mod traffic;

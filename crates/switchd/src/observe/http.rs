@@ -21,6 +21,8 @@ use tokio::time::timeout;
 
 use super::admin;
 use super::health::Health;
+use crate::config::Metrics;
+use crate::net::guarded::Guarded;
 use crate::shell::engine::Event;
 
 /// Histograms keep their samples until they are summed up; this is how often.
@@ -33,6 +35,8 @@ const REFRESH_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Served {
     /// The metrics' address, bound.
     pub(crate) metrics: StdTcpListener,
+    /// To how many.
+    pub(crate) limits: Metrics,
     /// The admin socket, bound.
     pub(crate) admin: StdUnixListener,
     /// The recorder's content.
@@ -69,7 +73,9 @@ async fn serve(served: Served) -> io::Result<()> {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(Arc::new(Shared { recorder: served.recorder, health: served.health, engine: served.engine.clone() }));
-    let metrics = axum::serve(TcpListener::from_std(served.metrics)?, router);
+    let Metrics { connections_max, idle_timeout_ms, address: _ } = served.limits;
+    let listener = TcpListener::from_std(served.metrics)?;
+    let metrics = axum::serve(Guarded::new(listener, connections_max, Duration::from_millis(idle_timeout_ms)), router);
     let admin = admin::serve(served.admin, served.engine);
     tokio::try_join!(async { metrics.await }, admin)?;
     Ok(())

@@ -29,14 +29,16 @@ pub(crate) struct Door {
     next: Cell<u64>,
     /// Who has not said a byte, by number: oldest first.
     silent: RefCell<Guests>,
-    /// Who has.
-    speaking: RefCell<Guests>,
+    /// Who has, and waits for its first step: nobody goes for what is the switch's own delay.
+    waiting: Cell<usize>,
+    /// Whose handshake has begun; their grace counts from then.
+    begun: RefCell<Guests>,
     /// Somebody left.
     left: Notify,
     steps: Steps,
 }
 
-/// When each came, and how it is told to go.
+/// Since when each is there, and how it is told to go.
 type Guests = BTreeMap<u64, (Instant, Rc<Notify>)>;
 
 /// Who says nothing has had its grace after this part of it: a first byte needs no more than its way.
@@ -47,6 +49,7 @@ pub(crate) struct Place {
     door: Rc<Door>,
     number: u64,
     came: Instant,
+    waits: Cell<bool>,
     /// Notified when it has to go.
     leave: Rc<Notify>,
 }
@@ -61,7 +64,8 @@ impl Door {
             grace: Duration::from_millis(limits.handshake_grace_ms),
             next: Cell::new(0),
             silent: RefCell::default(),
-            speaking: RefCell::default(),
+            waiting: Cell::new(0),
+            begun: RefCell::default(),
             left: Notify::new(),
             steps: Steps::new(limits.handshake_steps_max),
         }
@@ -74,8 +78,13 @@ impl Door {
             // Over time: then the oldest has had its grace.
             let _ = timeout_at(until, self.left.notified()).await;
         }
-        let place =
-            Place { door: self.clone(), number: self.next.get(), came: Instant::now(), leave: Rc::new(Notify::new()) };
+        let place = Place {
+            door: self.clone(),
+            number: self.next.get(),
+            came: Instant::now(),
+            waits: Cell::new(false),
+            leave: Rc::new(Notify::new()),
+        };
         self.next.set(place.number + 1);
         self.silent.borrow_mut().insert(place.number, (place.came, place.leave.clone()));
         place
@@ -83,7 +92,7 @@ impl Door {
 
     /// How many are there.
     pub(crate) fn taken(&self) -> usize {
-        self.silent.borrow().len() + self.speaking.borrow().len()
+        self.silent.borrow().len() + self.waiting.get() + self.begun.borrow().len()
     }
 
     /// Makes one of the places free, or says when there will be one at the latest.
@@ -106,8 +115,9 @@ impl Door {
         if let Some(Ok(())) = silent {
             return Ok(());
         }
-        let both = [silent, of(&self.speaking, self.grace)];
-        both.into_iter().flatten().min_by_key(|room| room.err()).expect("all places are taken, and there is one at least")
+        let both = [silent, of(&self.begun, self.grace)];
+        // Where all wait for their first step, one of them has it soon.
+        both.into_iter().flatten().min_by_key(|room| room.err()).unwrap_or(Err(now + self.grace / SILENT_GRACE_PART))
     }
 
     /// Lets handshakes go on, so many steps between two turns of everything else, for as long as it is polled.
@@ -134,13 +144,31 @@ impl Place {
             () = self.leave.notified() => return Err("unauthenticated_max"),
         }
         // One that has to go at this moment is in no list any more.
-        let guest = self.door.silent.borrow_mut().remove(&self.number);
-        self.door.speaking.borrow_mut().extend(guest.map(|guest| (self.number, guest)));
+        if self.door.silent.borrow_mut().remove(&self.number).is_some() {
+            self.set_waits(true);
+        }
         Ok(())
+    }
+
+    fn set_waits(&self, waits: bool) {
+        let before = usize::from(self.waits.replace(waits));
+        self.door.waiting.set(self.door.waiting.get() - before + usize::from(waits));
+    }
+
+    /// Its handshake has its first step.
+    fn begins(&self) {
+        if self.waits.get() {
+            self.set_waits(false);
+            self.door.begun.borrow_mut().insert(self.number, (Instant::now(), self.leave.clone()));
+        }
     }
 
     /// The handshake, step by step as the door lets it, or the reason why its peer has to go.
     pub(crate) async fn handshake<T>(&self, handshake: impl Future<Output = T>) -> Result<T, &'static str> {
+        let handshake = async {
+            self.begins();
+            handshake.await
+        };
         tokio::select! {
             biased;
             () = self.leave.notified() => Err("unauthenticated_max"),
@@ -154,55 +182,85 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.door.silent.borrow_mut().remove(&self.number);
-        self.door.speaking.borrow_mut().remove(&self.number);
+        self.door.begun.borrow_mut().remove(&self.number);
+        self.set_waits(false);
         self.door.left.notify_one();
     }
 }
 
-/// Steps of computation that others share out among themselves, renewed once everything else had its turn.
+/// Steps of computation that handshakes share out among themselves, renewed once everything else had its turn.
 struct Steps {
     most: usize,
     free: Cell<usize>,
-    waiting: RefCell<VecDeque<(Rc<Cell<bool>>, Waker)>>,
+    queue: RefCell<VecDeque<(Rc<Cell<Turn>>, Waker)>>,
     asked_for: Notify,
+}
+
+/// Where a handshake stands that wants a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It has not asked.
+    Away,
+    /// It waits in the queue.
+    Queued,
+    /// A step is kept for it.
+    Granted,
 }
 
 impl Steps {
     fn new(most: usize) -> Self {
-        Steps { most, free: Cell::new(most), waiting: RefCell::default(), asked_for: Notify::new() }
+        Steps { most, free: Cell::new(most), queue: RefCell::default(), asked_for: Notify::new() }
     }
 
     /// Runs a future that takes a step for each of its polls.
     async fn pace<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
-        let waits = Rc::new(Cell::new(false));
+        let (turn, mut begun) = (Rc::new(Cell::new(Turn::Away)), false);
         poll_fn(|cx| {
-            let Some(rest) = self.free.get().checked_sub(1) else {
-                if !waits.replace(true) {
-                    self.waiting.borrow_mut().push_back((waits.clone(), cx.waker().clone()));
-                    self.asked_for.notify_one();
+            match turn.get() {
+                Turn::Granted => {}
+                Turn::Queued => return Poll::Pending,
+                Turn::Away if self.take() => {}
+                Turn::Away => {
+                    self.queue_up(&turn, cx.waker(), begun);
+                    return Poll::Pending;
                 }
-                return Poll::Pending;
-            };
-            self.free.set(rest);
-            if rest == 0 {
-                self.asked_for.notify_one();
             }
+            turn.set(Turn::Away);
+            begun = true;
             future.as_mut().poll(cx)
         })
         .await
     }
 
-    /// All steps are free again, and as many as there are go on. False: nobody waited.
+    /// Takes a step that nobody waits for.
+    fn take(&self) -> bool {
+        let free = if self.queue.borrow().is_empty() { self.free.get() } else { 0 };
+        self.free.set(self.free.get() - usize::from(free > 0));
+        if free <= 1 {
+            self.asked_for.notify_one();
+        }
+        free > 0
+    }
+
+    /// What has begun ends first: else a crowd would all be half done, and none in time.
+    fn queue_up(&self, turn: &Rc<Cell<Turn>>, waker: &Waker, begun: bool) {
+        turn.set(Turn::Queued);
+        let next = (turn.clone(), waker.clone());
+        let mut queue = self.queue.borrow_mut();
+        if begun { queue.push_front(next) } else { queue.push_back(next) }
+    }
+
+    /// All steps are free again, and those that wait have theirs first. False: nobody waited.
     fn renew(&self) -> bool {
-        self.free.set(self.most);
-        let mut waiting = self.waiting.borrow_mut();
-        let next = self.most.min(waiting.len());
-        for (waits, waker) in waiting.drain(..next) {
-            waits.set(false);
+        let mut queue = self.queue.borrow_mut();
+        let granted = self.most.min(queue.len());
+        self.free.set(self.most - granted);
+        for (turn, waker) in queue.drain(..granted) {
+            turn.set(Turn::Granted);
             waker.wake();
         }
-        next > 0
+        granted > 0
     }
 }
 
@@ -222,9 +280,13 @@ mod tests {
 
     /// As if a byte had come.
     fn speaks(place: &Place) {
-        let door = &place.door;
-        let guest = door.silent.borrow_mut().remove(&place.number).unwrap();
-        door.speaking.borrow_mut().insert(place.number, guest);
+        assert!(place.door.silent.borrow_mut().remove(&place.number).is_some());
+        place.set_waits(true);
+    }
+
+    fn begins(place: &Place) {
+        speaks(place);
+        place.begins();
     }
 
     async fn has_to_go(place: &Place) -> bool {
@@ -236,11 +298,11 @@ mod tests {
         on_one_thread(async {
             let door = door(Limits { unauthenticated_max: 3, handshake_grace_ms: 100, ..Limits::default() });
             let [first, second, third] = [door.enter().await, door.enter().await, door.enter().await];
-            speaks(&first);
-            speaks(&third);
+            begins(&first);
+            begins(&third);
             let fourth = door.enter().await;
             assert!(has_to_go(&second).await && !has_to_go(&first).await && !has_to_go(&third).await);
-            speaks(&fourth);
+            begins(&fourth);
             assert_eq!(door.taken(), 3);
             let since = Instant::now();
             let _fifth = door.enter().await;
@@ -255,7 +317,7 @@ mod tests {
         on_one_thread(async {
             let door = door(Limits { unauthenticated_max: 2, handshake_grace_ms: 200, ..Limits::default() });
             let stalled = door.enter().await;
-            speaks(&stalled);
+            begins(&stalled);
             let newcomer = door.enter().await;
             let since = Instant::now();
             let _next = door.enter().await;
@@ -264,12 +326,29 @@ mod tests {
         });
     }
 
+    /// A crowd waits for the switch, not the other way round.
+    #[test]
+    fn one_that_waits_for_its_first_step_does_not_go() {
+        on_one_thread(async {
+            let door = door(Limits { unauthenticated_max: 1, handshake_grace_ms: 10, ..Limits::default() });
+            let waits = door.enter().await;
+            speaks(&waits);
+            let next = tokio::time::timeout(Duration::from_millis(100), door.enter()).await;
+            assert!(next.is_err() && !has_to_go(&waits).await);
+            waits.begins();
+            let _next = door.enter().await;
+            assert!(has_to_go(&waits).await);
+            drop(waits);
+            assert_eq!(door.taken(), 1);
+        });
+    }
+
     #[test]
     fn one_that_leaves_makes_room_at_once() {
         on_one_thread(async {
             let door = door(Limits { unauthenticated_max: 1, ..Limits::default() });
             let first = door.enter().await;
-            speaks(&first);
+            begins(&first);
             let since = Instant::now();
             let second = spawn_local({
                 let door = door.clone();
