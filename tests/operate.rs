@@ -324,7 +324,8 @@ async fn every_command_is_on_the_page() {
     let page = std::fs::read_to_string(page).expect("docs/COMMANDS.md is there");
     let help = switchd(["--help"]).await;
     let help = String::from_utf8(help.stdout).expect("it is text");
-    let commands = help.split("Commands:").nth(1).and_then(|rest| rest.split("Options:").next()).expect("a list of commands");
+    let commands =
+        help.split("Commands:").nth(1).and_then(|rest| rest.split("Options:").next()).expect("a list of commands");
     let names = commands.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
     for name in names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
         assert!(page.contains(&format!("`switchd {name}")), "switchd {name} is not on the page");

@@ -36,8 +36,10 @@ fn may_have(descriptors: u64, test: &str) -> bool {
 
 async fn scene() -> Scene {
     let more = "in_flight_max = 5000\n".to_owned();
-    // Their journal stays in memory for the comparison at the end.
-    let options = Options { limits: "connections_max = 11000", log: "info", more, ..Options::default() };
+    // All terminals share one thread here, which takes longer for their first bytes than as many machines would.
+    let limits =
+        "connections_max = 11000\nfirst_byte_timeout = \"2min\"\nhandshake_timeout = \"2min\"\nhandshake_grace = \"2min\"";
+    let options = Options { limits, log: "info", more, ..Options::default() };
     let mut site = Scene::open(options).await;
     site.daemon.kill();
     let registry = format!(
@@ -92,7 +94,7 @@ async fn comes_back(lane: u64, address: std::net::SocketAddr, config: Arc<Client
     let again = repeat_of(&first);
     let mut sent = false;
     for tried in 1.. {
-        if let Ok(Ok(mut line)) = timeout(Duration::from_secs(20), Line::connect(address, config.clone())).await {
+        if let Ok(Ok(mut line)) = timeout(ALL_WITHIN, Line::connect(address, config.clone())).await {
             line.try_send(if sent { &again } else { &first }).await;
             sent = true;
             if let Some(answer) = line.receive().await {
