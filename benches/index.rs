@@ -112,7 +112,7 @@ fn entries(lsn: u64, mut each: impl FnMut(&[u8], &[u8])) {
     let mut place = sale.to_be_bytes().to_vec();
     place.extend_from_slice(&lsn.to_be_bytes());
     each(&key(b'M', &[], sale, lsn), &place);
-    if lsn % RECORDS_PER_SALE == 0 {
+    if lsn.is_multiple_of(RECORDS_PER_SALE) {
         let terminal = format!("T{:07}MERCHANT{:07}", mix(sale) % 5_000, 1);
         let (subject, time) = ([0, 1, 2, 3, 4, 5, 6, 7, 8], 1_795_331_289_000 + sale);
         let stan = u32::try_from(sale % 1_000_000).unwrap_or(0).to_be_bytes();

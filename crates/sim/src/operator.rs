@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use counterparts::terminal::BeliefLine;
 use iso8583::Rrn;
-use switch::{AskId, Case, Class, Input, Movement, Resolution, Rule, Scope, StateKind};
+use switch::{AskId, Case, Class, Input, Movement, Resolution, Rule, StateKind};
 
 use crate::queue::{Micros, SECOND};
 use crate::world::World;
@@ -34,14 +34,13 @@ impl World {
         let settled = |rrn: &Rrn| view.movement_by_rrn(rrn).is_none_or(|movement| !movement.in_doubt());
         let named = view.exceptions().filter_map(|(_, exception)| exception.rrn.map(|rrn| (rrn, exception.rule)));
         let named: BTreeSet<(Rrn, Rule)> = named.collect();
-        // What the list says nothing of he does not put right: two debits (T7), or one that came late (T5).
+        // What an entry says nothing of he does not put right: two debits (T7), or one that came late (T5).
         let too_much = |rrn: &Rrn| [Rule::T5, Rule::T7].into_iter().any(|rule| named.contains(&(*rrn, rule)));
         let rrns: BTreeSet<Rrn> = named.iter().map(|(rrn, _)| *rrn).collect();
         let exceptions: Vec<Rrn> = rrns.into_iter().filter(settled).filter(|rrn| !later(rrn)).collect();
         for movement in doubtful {
-            if movement.operator_rule == Some(Rule::T7) || undoes_a_second(&movement) || too_much(&movement.rrn) {
-                self.issuer_corrects(movement.rrn);
-            }
+            // Of a case that is before him he sees the issuer's books, and two debits there.
+            self.issuer_corrects(movement.rrn);
             let amount = movement.amount().minor();
             let resolution = match (self.stands_at_issuers(&movement.rrn), self.asks_the_shop(&movement)) {
                 (0, _) => Resolution::UndoneElsewhere,
@@ -121,11 +120,6 @@ impl World {
         let (who, why) = ("operator".to_owned(), "asked the issuer".to_owned());
         self.input(Input::Resolve { ask: AskId(1), case: Case::Movement(rrn), resolution, who, why });
     }
-}
-
-/// What could not be undone is its second approval (T7, R4).
-fn undoes_a_second(movement: &Movement) -> bool {
-    movement.obligation.as_ref().is_some_and(|obligation| matches!(obligation.scope, Scope::Approval { .. }))
 }
 
 fn is_of(movement: &Movement, belief: &BeliefLine) -> bool {
