@@ -54,7 +54,9 @@ fn retention(settings: &Settings) -> Vec<String> {
         let (keep, back) = (show_duration(keep_ms), show_duration(back_ms));
         wrong.push(format!("[journal] keep_days ({keep}) must be longer than [partition] reversal_lookback ({back})"));
     }
-    if index.starts_with(journal) || journal.starts_with(index) {
+    // A directory that is missing is said to be, and is beside nothing.
+    let both = !journal.as_os_str().is_empty();
+    if both && (index.starts_with(journal) || journal.starts_with(index)) {
         wrong.push(
             "[index] dir and [journal] dir must be apart: nothing but the journal may be where the journal is".to_owned(),
         );
