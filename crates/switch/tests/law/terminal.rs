@@ -344,9 +344,9 @@ fn m8_t8_a_copy_of_the_answer_that_was_handed_counts_whatever_becomes_of_the_new
         // It is reported after the newest: the grace has begun, and ends.
         let both_failed = format!("{offered}{repeat}\nlate undeliverable\nlate undeliverable\nevidence 1 not_handed\n");
         check(&format!("{both_failed}pass 5000 > issuer 0420 1000 4013"));
-        // What was handed once says nothing of an answer that the terminal asks for long after.
+        // What was handed once says nothing of an answer that the terminal asks for long after, on another connection.
         check(&format!(
-            "{offered}{repeat}\nwritten\nlate undeliverable\npass 2000\nreport undeliverable\nrepeat 1 1000 > terminal 0210 00
+            "{offered}{repeat}\nwritten\nlate undeliverable\npass 2000\nreport undeliverable\nrepeat 1 1000 conn 3 > terminal 0210 00
              evidence 1 not_handed\npass 5000 > issuer 0420 1000 4013"
         ));
     }
