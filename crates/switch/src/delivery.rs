@@ -32,7 +32,9 @@ impl Switch {
             // T7 left the answer on its way: the person reads what became of it.
             let evidence = match report {
                 Report::Written => Evidence::Handed,
-                _ if handed_before => Evidence::Unknown,
+                Report::NotSent | Report::Partial | Report::Unbuildable | Report::Undeliverable if handed_before => {
+                    Evidence::Unknown
+                }
                 Report::NotSent | Report::Partial | Report::Unbuildable | Report::Undeliverable => Evidence::NotHanded,
             };
             self.write(now, Record::Delivery { id, evidence }, out);

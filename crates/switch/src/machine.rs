@@ -311,13 +311,7 @@ impl Switch {
 
     /// Says in which state a movement is now, and lets go of what only an open one needs.
     pub(crate) fn settle(&mut self, id: MovementId, out: &mut Output) {
-        let Some(movement) = self.state.movements.get(&id) else {
-            // It ended, and memory let it go with the same record.
-            self.stop_waiting(id);
-            self.clear_timer(id);
-            self.live.remove(&id);
-            return;
-        };
+        let Some(movement) = self.state.movements.get(&id) else { return };
         let note = Note::State { id, rrn: movement.rrn, state: movement.state };
         let (ended, open) = (movement.state.is_end(), movement.is_open());
         if ended {

@@ -399,7 +399,7 @@ impl State {
             })?,
             Record::ReversalSeen { id } => self.change(*id, lsn, wall_ms, |movement| movement.reversal_seen = true)?,
         }
-        self.let_go_of_old(wall_ms);
+        self.let_go_of_old(wall_ms, entry.record.movement());
         Ok(())
     }
 
@@ -526,11 +526,12 @@ impl State {
         Ok(())
     }
 
-    fn let_go_of_old(&mut self, wall_ms: u64) {
+    /// Lets go of the oldest of what has ended, but never of what the record is `about`: whoever wrote it goes on with it.
+    fn let_go_of_old(&mut self, wall_ms: u64, about: Option<MovementId>) {
         let Some(keep) = self.keep else { return };
         while self.ended.len() as u64 > keep.newest {
             let Some((since_wall_ms, id)) = self.ended.first().copied() else { break };
-            if since_wall_ms.saturating_add(keep.younger_than_ms) > wall_ms {
+            if about == Some(id) || since_wall_ms.saturating_add(keep.younger_than_ms) > wall_ms {
                 break;
             }
             self.forget(id);

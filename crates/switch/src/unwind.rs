@@ -454,7 +454,6 @@ impl Switch {
             Decision::Operator => AckVerdict::Operator,
             Decision::Again | Decision::Provisional => AckVerdict::Open,
         };
-        // While the movement is certainly in memory: what has ended may be let go with this very record.
         if verdict != AckVerdict::Open {
             self.stop_sending(id);
         }

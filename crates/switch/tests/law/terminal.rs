@@ -159,6 +159,35 @@ fn look_ups_bring_back_what_memory_let_go() {
     check_with(small, &format!("{let_go}\nrepeat 8 1000 > find\nnot-found > terminal 0210 91"));
 }
 
+/// A reversal again of what is the next to go from memory is about a movement that is still there: its answer carries the RRN,
+/// and what a person decided on is listed (D10).
+#[test]
+fn d10_a_record_about_a_movement_does_not_take_it_from_memory() {
+    for (end, exceptions) in [
+        ("reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00\nack 00", 0),
+        ("reverse 1 900 > terminal 0410 64\nresolve 1 stands > resolved", 1),
+    ] {
+        let mut config = config();
+        config.dedup_keys = 1;
+        let mut world = World::new(config);
+        world.run(&format!(
+            "sale 1 1000 > issuer 0200 1000
+             answer 00 > terminal 0210 00
+             {end}
+             sale 2 500 time 070909 > issuer 0200 500
+             answer 51 > terminal 0210 51
+             pass 1300000
+             reverse 1 1000 de7 1122070809 > terminal 0410 00
+             movements 2
+             exceptions {exceptions}"
+        ));
+        let rrn = world.answered.as_ref().and_then(|answer| answer.text(37)).expect("DE37").to_owned();
+        let named = world.core().movements().find(|movement| movement.rrn.as_bytes() == rrn.as_bytes());
+        assert_eq!(named.map(|movement| movement.key.stan.get()), Some(1));
+        world.run("sale 3 700 time 073000 > issuer 0200 700\nmovements 2");
+    }
+}
+
 /// Connect per call: the first copy of a request, or an older repeat, can be overtaken by a newer one and come when its own
 /// connection is gone. The terminal has its answer.
 #[test]

@@ -71,8 +71,8 @@ pub(crate) struct Engine {
     checkpointer: Worker,
     /// Tells histories to operators: apart from the look-ups that terminals wait for.
     historian: Worker,
-    /// Uptime at the start of the engine.
-    started_ms: u64,
+    /// What the clocks said at the start of the engine.
+    started: Now,
     inputs: Vec<Input>,
     actions: Vec<Action>,
     /// When the group in flight was closed.
@@ -111,7 +111,7 @@ impl Engine {
             searcher: Worker::start("look-up")?,
             checkpointer: Worker::start("checkpoint")?,
             historian: Worker::start("history")?,
-            started_ms: clock::now().uptime_ms,
+            started: clock::now(),
             inputs: Vec::new(),
             actions: Vec::new(),
             commit_since: None,
@@ -195,7 +195,7 @@ impl Engine {
         if Instant::now() >= self.next_tick {
             self.next_tick = Instant::now() + TICK;
             self.tick(now.wall_ms);
-            self.retention(now.wall_ms);
+            self.retention(now);
             self.upkeep();
             self.witness.follow(self.partition.durable().0);
             let count = self.shell.lines.renew();
@@ -259,8 +259,10 @@ impl Engine {
     }
 
     /// Says what may go, and asks the journal for what the index has let go.
-    fn retention(&mut self, wall_ms: u64) {
+    fn retention(&mut self, now: Now) {
         let Some(keep_ms) = self.shell.settings.journal.keep_ms else { return };
+        // A wall clock that jumps ahead makes no record older (K7).
+        let wall_ms = now.wall_ms.min(self.started.wall_ms + now.uptime_ms.saturating_sub(self.started.uptime_ms));
         let oldest_open = self.partition.view().oldest_open();
         self.index.retain(Some(Retain { before_wall_ms: wall_ms.saturating_sub(keep_ms), oldest_open }));
         let below = self.index.retire_below();
@@ -339,7 +341,7 @@ impl Engine {
         status::status(Facts {
             view: self.partition.view(),
             settings: &self.shell.settings,
-            up_ms: now.uptime_ms.saturating_sub(self.started_ms),
+            up_ms: now.uptime_ms.saturating_sub(self.started.uptime_ms),
             wall_ms: now.wall_ms,
             not_ready: self.not_ready(),
             terminals: self.shell.meters.terminals(),
