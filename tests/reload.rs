@@ -112,3 +112,36 @@ async fn a_bad_file_is_refused_whole_and_the_old_stays() {
     assert_eq!(code(&line.ask(&sale(1, 2, PAN, 700)).await), "00");
     site.daemon.stop().await;
 }
+
+/// What only a start can take changes nothing until then: a link that the new file has without TLS, or not at all, keeps what it
+/// has, also when it connects again.
+#[tokio::test]
+async fn a_reload_never_takes_a_running_link_out_of_tls() {
+    let site = Site::with_hosts(Options::default(), &[None, None]).await;
+    let both_are_up = async || {
+        let links = site.daemon.metrics().await;
+        let up = links.lines().filter(|line| line.starts_with("switchd_link_connections{") && line.ends_with(" 1"));
+        (up.count() == 2).then_some(())
+    };
+    until("both links are up", both_are_up).await;
+    let config = site.dir().join("switchd.toml");
+    let whole = fs::read_to_string(&config).expect("it is there");
+    let second = whole.rfind("[[link]]").expect("there are two");
+    let identity = "server_name = \"localhost\"\nca = \"tls/ca.pem\"\ncertificate = \"tls/issuer-client.pem\"\n\
+                    key = \"tls/issuer-client.key\"";
+    let mut line = site.line(1).await;
+    for (stan, (what, text)) in (1..)
+        .zip([("without TLS", whole.replace(identity, "tls = false")), ("without the second", whole[..second].to_owned())])
+    {
+        assert_ne!(text, whole, "{what}");
+        fs::write(&config, text).expect("it is ours");
+        reload(&site, "reloaded").await;
+        assert!(site.daemon.log().contains("at_start=\"[[link]]\""), "{what}: it says that this is the next start's");
+        site.issuer.set_links_up(false);
+        until("both are gone", async || (!site.daemon.is_ready().await).then_some(())).await;
+        site.issuer.set_links_up(true);
+        until(&format!("both links come back with TLS, {what}"), both_are_up).await;
+        assert_eq!(code(&line.ask(&sale(1, stan, PAN, 1250)).await), "00", "{what}");
+    }
+    site.nothing_in_doubt().await;
+}

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::path::PathBuf;
 
 use switch::{Input, LinkNo, Route};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::registry::Registry;
-use crate::config::{LinkSettings, Settings};
+use crate::config::{LinkSettings, LinkTls, Settings};
 use crate::observe::expiry::Endings;
 use crate::serve::Prepared;
 use crate::shell::Shell;
@@ -44,6 +45,7 @@ pub(crate) fn take(shell: &Shell, prepared: Prepared, keys_changed: bool) -> Res
     let (mut settings, terminals, links, endings) = prepared.into_parts();
     fits(running, &settings)?;
     let mut at_start = changed(running, &settings);
+    let links = links_of(running, &settings, links, &shell.current().links);
     if keys_changed {
         at_start.push("[journal] keys");
     }
@@ -76,6 +78,34 @@ fn fits(running: &Settings, new: &Settings) -> Result<(), String> {
     Ok(())
 }
 
+/// What each running link has from now on: the new certificates, if all else about it is the same; what it has, if not, or if
+/// the new files know it no more. Its other settings are the next start's, and half of two is worse than either.
+fn links_of(
+    running: &Settings,
+    new: &Settings,
+    mut read: BTreeMap<LinkNo, LinkSecurity>,
+    current: &BTreeMap<LinkNo, LinkSecurity>,
+) -> BTreeMap<LinkNo, LinkSecurity> {
+    let mut links = current.clone();
+    for (number, link) in &running.links {
+        let same = new.links.get(number).is_some_and(|new| same_but_files(link, new));
+        if let Some(security) = read.remove(number).filter(|_| same) {
+            links.insert(*number, security);
+        }
+    }
+    links
+}
+
+fn same_but_files(one: &LinkSettings, other: &LinkSettings) -> bool {
+    format!("{:?}", without_files(one)) == format!("{:?}", without_files(other))
+}
+
+/// A link's settings without what is read anew: that it has TLS, and the host's name, stay.
+fn without_files(link: &LinkSettings) -> LinkSettings {
+    let tls = link.tls.as_ref().map(|tls| LinkTls { ca: PathBuf::new(), identity: None, ..tls.clone() });
+    LinkSettings { tls, ..link.clone() }
+}
+
 /// Sections that differ and are not reloaded.
 fn changed(running: &Settings, new: &Settings) -> Vec<&'static str> {
     let mut changed = Vec::new();
@@ -95,7 +125,6 @@ fn changed(running: &Settings, new: &Settings) -> Vec<&'static str> {
     compare("[[group]]", &(&running.groups, &running.core.groups), &(&new.groups, &new.core.groups));
     compare("[[issuer]]", &running.core.issuers, &new.core.issuers);
     let links = |settings: &Settings| -> BTreeMap<LinkNo, LinkSettings> {
-        let without_files = |link: &LinkSettings| LinkSettings { tls: None, ..link.clone() };
         settings.links.iter().map(|(number, link)| (*number, without_files(link))).collect()
     };
     compare("[[link]]", &(links(running), &running.core.links), &(links(new), &new.core.links));

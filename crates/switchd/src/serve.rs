@@ -94,10 +94,8 @@ pub(crate) fn prepare(file: &Path) -> Result<Prepared, Problems> {
     let terminals = tls::server(&settings.listen).map_err(|error| wrong(error.to_string()));
     let mut links = BTreeMap::new();
     for (number, link) in &settings.links {
-        match link.tls.as_ref().map(tls::client).transpose() {
-            Ok(security) => {
-                links.insert(*number, security);
-            }
+        match link.tls.as_ref().map_or(Ok(LinkSecurity::Plain), tls::client) {
+            Ok(security) => drop(links.insert(*number, security)),
             Err(error) => wrong(format!("link {number}: {error}")),
         }
     }

@@ -17,6 +17,7 @@ use x509_parser::x509::X509Name;
 use crate::config::registry::Fingerprint;
 use crate::config::{LinkTls, Listen, Settings};
 use crate::observe::expiry::Ending;
+use crate::shell::links::LinkSecurity;
 
 /// Why TLS cannot be set up; names the file.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ pub(crate) fn server(listen: &Listen) -> Result<Arc<ServerConfig>, TlsError> {
 }
 
 /// For a link.
-pub(crate) fn client(tls: &LinkTls) -> Result<(Arc<ClientConfig>, ServerName<'static>), TlsError> {
+pub(crate) fn client(tls: &LinkTls) -> Result<LinkSecurity, TlsError> {
     let builder = ClientConfig::builder().with_root_certificates(authorities(&tls.ca)?);
     let config = match &tls.identity {
         Some((certificate, key)) => builder
@@ -102,7 +103,7 @@ pub(crate) fn client(tls: &LinkTls) -> Result<(Arc<ClientConfig>, ServerName<'st
     };
     let name =
         ServerName::try_from(tls.server_name.clone()).map_err(|error| TlsError::Name(tls.server_name.clone(), error))?;
-    Ok((Arc::new(config), name))
+    Ok(LinkSecurity::Tls(Arc::new(config), name))
 }
 
 /// Who a verified certificate belongs to.

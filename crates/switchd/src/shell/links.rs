@@ -29,8 +29,14 @@ use crate::net::socket;
 use crate::net::traffic::{self, End, Handler, Line, Timeouts, Traffic};
 use crate::observe::quota::Subject;
 
-/// TLS of a link: the configuration and the host's name; `None` for plain TCP.
-pub(crate) type LinkSecurity = Option<(Arc<ClientConfig>, ServerName<'static>)>;
+/// How a link's connections are secured.
+#[derive(Clone)]
+pub(crate) enum LinkSecurity {
+    /// Plain TCP, as the configuration says in so many words.
+    Plain,
+    /// TLS towards a host of this name.
+    Tls(Arc<ClientConfig>, ServerName<'static>),
+}
 
 /// Keeps one connection of a link until everything closes.
 pub(crate) async fn keep(shell: Rc<Shell>, number: LinkNo) {
@@ -38,7 +44,8 @@ pub(crate) async fn keep(shell: Rc<Shell>, number: LinkNo) {
     let mut wait_ms = link.backoff_min_ms;
     while !shell.closing() {
         let patience = Duration::from_millis(link.connect_timeout_ms);
-        let security = shell.current().links.get(&number).cloned().unwrap_or_default();
+        // A reload keeps what each running link has: never less than it started with.
+        let Some(security) = shell.current().links.get(&number).cloned() else { return };
         let connected = tokio::select! {
             () = shell.until_closing() => return,
             connected = timeout(patience, connect(link, &security)) => connected,
@@ -85,8 +92,8 @@ async fn connect(link: &LinkSettings, security: &LinkSecurity) -> io::Result<Str
     socket::set_options(&stream, &link.tcp)?;
     let stream = Counting::new(stream);
     match security {
-        None => Ok(Stream::Plain(stream)),
-        Some((config, name)) => {
+        LinkSecurity::Plain => Ok(Stream::Plain(stream)),
+        LinkSecurity::Tls(config, name) => {
             let tls = TlsConnector::from(config.clone()).connect(name.clone(), stream).await?;
             Ok(Stream::Tls(Box::new(tls)))
         }
