@@ -83,7 +83,7 @@ async fn a_signal_that_others_take_for_a_reload_is_named_and_does_not_kill() {
     let mut site = Site::open(Options { log: "info", ..Options::default() }).await;
     for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
         site.daemon.signal(signal);
-        let said = |line: &str| line.contains("WARN") && line.contains(name) && line.contains("restart");
+        let said = |line: &str| line.contains("WARN") && line.contains(name) && line.contains("SIGHUP reloads");
         until(name, async || site.daemon.log().lines().any(said).then_some(())).await;
     }
     assert_eq!(code(&site.line(1).await.ask(&sale(1, 1, PAN, 100)).await), "00");

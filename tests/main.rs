@@ -21,6 +21,7 @@ mod failed_sync;
 mod fault_matrix;
 mod faults;
 mod hostile;
+mod hung_sync;
 mod index;
 mod issuer_down;
 mod late_answer;

@@ -1,12 +1,13 @@
 //! SIGHUP: registry, routes, certificates and keys are taken anew, or none of them; no connection and no movement is lost.
 
 use std::fs;
+use std::io::Write;
 
 use rustix::process::Signal;
 
 use crate::support::daemon::switchd;
 use crate::support::site::PAN;
-use crate::support::{Options, Site, code, name, sale, until};
+use crate::support::{Options, Site, code, name, sale, until, within};
 
 /// SIGHUP, and waits for this in the log, once more than before.
 async fn reload(site: &Site, wanted: &str) {
@@ -144,4 +145,28 @@ async fn a_reload_never_takes_a_running_link_out_of_tls() {
         assert_eq!(code(&line.ask(&sale(1, stan, PAN, 1250)).await), "00", "{what}");
     }
     site.nothing_in_doubt().await;
+}
+
+/// A certificate is renewed while a long journal is replayed, say.
+#[tokio::test]
+async fn a_reload_that_is_asked_for_during_the_start_does_not_kill() {
+    let mut site = Site::open(Options::default()).await;
+    site.daemon.stop().await;
+    // The start waits for the rest of its key file, so that the signal comes in the middle of it.
+    let (keys, whole) = (site.dir().join("keys/journal.keys"), site.dir().join("keys/whole.keys"));
+    fs::rename(&keys, &whole).expect("it is there");
+    let made = std::process::Command::new("mkfifo").arg("--mode=600").arg(&keys).status();
+    assert!(made.expect("coreutils are there").success());
+    site.spawn_again();
+    let pipe = keys.clone();
+    let opened = tokio::task::spawn_blocking(move || fs::OpenOptions::new().write(true).open(pipe));
+    let mut pipe = within("the start to read its keys", opened).await.expect("no panic").expect("it is a pipe");
+    site.daemon.signal(Signal::HUP);
+    let text = fs::read(&whole).expect("it is there");
+    fs::rename(&whole, &keys).expect("it is ours");
+    pipe.write_all(&text).expect("it reads");
+    drop(pipe);
+    site.daemon.ready().await;
+    until("the reload that was asked for", async || site.daemon.log().contains("reloaded").then_some(())).await;
+    assert_eq!(code(&site.line(1).await.ask(&sale(1, 1, PAN, 1250)).await), "00");
 }

@@ -17,7 +17,7 @@ use rustls::ServerConfig;
 use serde::Serialize;
 use switch::LinkNo;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
@@ -123,21 +123,24 @@ fn wrong_keys(error: &KeyError) -> String {
 
 /// Runs the daemon.
 pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
+    let failed = |error| Failure::new(Exit::Failed, anyhow::Error::from(error));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    // Before anything that takes time: who asks for a reload while the journal is replayed must not kill.
+    let harmless = {
+        let _entered = runtime.enter();
+        Harmless::new().map_err(failed)?
+    };
     let prepared = prepare(file).map_err(|problems| Failure::new(Exit::Config, problems))?;
     log::start(prepared.settings.log);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Failed, error))?;
     let local = LocalSet::new();
-    let ended = local.block_on(&runtime, run(prepared, file));
+    let ended = local.block_on(&runtime, run(prepared, file, harmless));
     // Sockets close here, before the process does: after a failed commit nobody is kept waiting.
     drop(local);
     runtime.shutdown_background();
     ended
 }
 
-async fn run(prepared: Prepared, file: &Path) -> Result<Exit, Failure> {
+async fn run(prepared: Prepared, file: &Path, harmless: Harmless) -> Result<Exit, Failure> {
     let Prepared { mut settings, keys, terminals, links, endings } = prepared;
     let (partition, witness) = open(&settings, keys)?;
     let index =
@@ -164,7 +167,8 @@ async fn run(prepared: Prepared, file: &Path) -> Result<Exit, Failure> {
     let endings = Endings::new(endings);
     let current = Current { number: 0, registry, acceptor: TlsAcceptor::from(terminals), links, endings };
     let shell = Rc::new(Shell::new(settings, current, Meters::new(), sockets_max));
-    watch_signals(&sender, file).map_err(|error| Failure::new(Exit::Failed, error))?;
+    watch_stops(&sender).map_err(|error| Failure::new(Exit::Failed, error))?;
+    harmless.watch(&sender, file);
     for (number, link) in &shell.settings.links {
         for _ in 0..link.connections {
             spawn_local(links::keep(shell.clone(), *number));
@@ -310,9 +314,8 @@ fn announce(settings: &Settings, terminals: &TcpListener, metrics: &StdTcpListen
         .map_err(|error| Failure::new(Exit::Failed, error))
 }
 
-/// SIGTERM and SIGINT drain; the second one ends the drain. SIGHUP reloads. Signals that others take for nothing must not
-/// kill.
-fn watch_signals(engine: &Sender, file: &Path) -> std::io::Result<()> {
+/// SIGTERM and SIGINT drain; the second one ends the drain.
+fn watch_stops(engine: &Sender) -> std::io::Result<()> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind)?;
         let engine = engine.clone();
@@ -322,24 +325,42 @@ fn watch_signals(engine: &Sender, file: &Path) -> std::io::Result<()> {
             }
         });
     }
-    let mut reloads = signal(SignalKind::hangup())?;
-    let (file, engine) = (file.to_owned(), engine.clone());
-    spawn_local(async move {
-        while reloads.recv().await.is_some() {
-            let file = file.clone();
-            // Files are read beside the engine: a slow disk delays no transaction.
-            let read = tokio::task::spawn_blocking(move || prepare(&file)).await;
-            let prepared = read.expect("a panic stops the process");
-            let _ = engine.send(Event::Reload(Box::new(prepared)));
-        }
-    });
-    for (kind, name) in [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")] {
-        let mut signals = signal(kind)?;
+    Ok(())
+}
+
+/// Signals that must not kill, from the first moment on: SIGHUP reloads, and others take SIGUSR1 and SIGUSR2 for nothing.
+struct Harmless {
+    reloads: Signal,
+    ignored: [(Signal, &'static str); 2],
+}
+
+impl Harmless {
+    fn new() -> std::io::Result<Self> {
+        Ok(Harmless {
+            reloads: signal(SignalKind::hangup())?,
+            ignored: [(signal(SignalKind::user_defined1())?, "SIGUSR1"), (signal(SignalKind::user_defined2())?, "SIGUSR2")],
+        })
+    }
+
+    /// Does what they ask for, also those that came before.
+    fn watch(self, engine: &Sender, file: &Path) {
+        let Harmless { mut reloads, ignored } = self;
+        let (file, engine) = (file.to_owned(), engine.clone());
         spawn_local(async move {
-            while signals.recv().await.is_some() {
-                tracing::warn!(signal = name, "ignored: nothing is read again while it runs; next: restart for a change");
+            while reloads.recv().await.is_some() {
+                let file = file.clone();
+                // Files are read beside the engine: a slow disk delays no transaction.
+                let read = tokio::task::spawn_blocking(move || prepare(&file)).await;
+                let prepared = read.expect("a panic stops the process");
+                let _ = engine.send(Event::Reload(Box::new(prepared)));
             }
         });
+        for (mut signals, name) in ignored {
+            spawn_local(async move {
+                while signals.recv().await.is_some() {
+                    tracing::warn!(signal = name, "ignored: SIGHUP reloads, SIGTERM drains and stops");
+                }
+            });
+        }
     }
-    Ok(())
 }

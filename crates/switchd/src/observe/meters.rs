@@ -91,6 +91,7 @@ fn describe() {
     describe_counter!("switchd_commit_bytes_total", "Bytes of them");
     describe_histogram!("switchd_commit_records", "Records in a commit group");
     describe_histogram!("switchd_fsync_seconds", "Time of the fdatasync of a commit group");
+    describe_gauge!("switchd_commit_age_seconds", "How long the commit in flight has taken until now; 0 without one");
     describe_gauge!("switchd_index_lag_records", "Durable records that the index does not cover yet");
     describe_gauge!("switchd_index_following", "1 when look-ups beyond memory can be answered, 0 while the index is built");
     describe_counter!("switchd_index_built_total", "How often the index was built from nothing since the start");
@@ -164,6 +165,7 @@ pub(crate) struct Meters {
     commit_bytes: Counter,
     commit_records: Histogram,
     fsync: Histogram,
+    commit_age: Gauge,
     index_lag: Gauge,
     index_following: Gauge,
     index_built: Counter,
@@ -194,6 +196,7 @@ impl Meters {
             commit_bytes: counter!("switchd_commit_bytes_total"),
             commit_records: histogram!("switchd_commit_records"),
             fsync: histogram!("switchd_fsync_seconds"),
+            commit_age: gauge!("switchd_commit_age_seconds"),
             index_lag: gauge!("switchd_index_lag_records"),
             index_following: gauge!("switchd_index_following"),
             index_built: counter!("switchd_index_built_total"),
@@ -312,6 +315,11 @@ impl Meters {
     pub(crate) fn set_state(&self, inputs_waiting: usize, ready: bool) {
         self.inputs_waiting.set(as_f64(inputs_waiting as u64));
         self.ready.set(if ready { 1.0 } else { 0.0 });
+    }
+
+    /// How long the commit in flight has taken until now.
+    pub(crate) fn set_commit_age(&self, age: Duration) {
+        self.commit_age.set(age.as_secs_f64());
     }
 
     /// Where the index stands.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use index::{Live, Retain};
 use journal::FsStorage;
 use partition::{CheckpointDone, Commit, Committed, Partition};
@@ -56,6 +57,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long a stop waits for the last frames to leave and the connections to close.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 
+/// A commit that takes longer than this is taken for a disk that hangs: new requests get 96 until it is done, and a stop does
+/// not wait for it (M6, M7).
+const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The partition and what moves it.
 pub(crate) struct Engine {
     partition: Partition<FsStorage>,
@@ -80,6 +85,8 @@ pub(crate) struct Engine {
     next_tick: Instant,
     /// What the log last said about the journal's room (M6).
     had_reserve: bool,
+    /// The commit in flight takes too long.
+    hangs: bool,
     /// When a drain ends in any case.
     drain_until: Option<Instant>,
     /// A second signal came.
@@ -117,6 +124,7 @@ impl Engine {
             commit_since: None,
             next_tick: Instant::now(),
             had_reserve: true,
+            hangs: false,
             drain_until: None,
             cut: false,
         })
@@ -192,6 +200,7 @@ impl Engine {
         self.carry_out();
         self.checkpoint();
         self.say_reserve();
+        self.watch_commit();
         if Instant::now() >= self.next_tick {
             self.next_tick = Instant::now() + TICK;
             self.tick(now.wall_ms);
@@ -297,6 +306,29 @@ impl Engine {
         }
     }
 
+    /// How long the commit in flight has taken until now.
+    fn commit_age(&self) -> Duration {
+        self.commit_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// M7: while the disk hangs, a terminal that begins something new is told so at once. What is open waits for it.
+    fn watch_commit(&mut self) {
+        let hangs = self.commit_age() >= COMMIT_PATIENCE;
+        if std::mem::replace(&mut self.hangs, hangs) == hangs {
+            return;
+        }
+        let dir = self.shell.settings.journal.dir.display();
+        if hangs {
+            tracing::error!(%dir, "the journal's disk does not answer: new requests get 96, what is open waits; next: look at the disk");
+        } else {
+            tracing::warn!(%dir, "the journal's disk answers again: new requests are taken");
+        }
+        if self.drain_until.is_none() {
+            let admission = if hangs { Admission::JournalFull } else { Admission::Open };
+            self.shell.mailbox.push(Input::Admission(admission));
+        }
+    }
+
     /// Answers an operator's question: from what the core shows, or on a thread of its own. Who asked may be gone.
     fn answer(&self, question: Question) {
         let (view, now) = (self.partition.view(), clock::now());
@@ -376,6 +408,7 @@ impl Engine {
         meters.set_links(settings.links.keys().copied(), &links);
         let reasons = self.not_ready();
         meters.set_state(self.shell.mailbox.len(), reasons.is_empty());
+        meters.set_commit_age(self.commit_age());
         self.health.set_not_ready(reasons);
     }
 
@@ -384,6 +417,9 @@ impl Engine {
         let mut reasons = Vec::new();
         if self.drain_until.is_some() {
             reasons.push("draining".to_owned());
+        }
+        if self.hangs {
+            reasons.push("the journal's disk does not answer (M6)".to_owned());
         }
         if !self.partition.has_reserve() {
             reasons.push("the journal has no reserve (M6)".to_owned());
@@ -459,7 +495,13 @@ impl Engine {
             self.turn();
         }
         while self.commit_since.is_some() {
-            let event = self.events.recv().await;
+            let patience = COMMIT_PATIENCE.saturating_sub(self.commit_age());
+            let Ok(event) = tokio::time::timeout(patience, self.events.recv()).await else {
+                let dir = self.shell.settings.journal.dir.display().to_string();
+                let error =
+                    anyhow!("the disk of the journal {dir} does not answer; next: look at the disk, then start again");
+                return Err(Failure::new(Exit::JournalStorage, error));
+            };
             self.take_in(event)?;
         }
         let last = self.partition.view().lsn();
