@@ -27,6 +27,7 @@ use crate::config::read::{Problem, Problems};
 use crate::config::{self, Settings};
 use crate::exit::{Exit, Failure};
 use crate::net::descriptors;
+use crate::net::send_queue::SendQueues;
 use crate::observe::expiry::{Ending, Endings};
 use crate::observe::health::Health;
 use crate::observe::http::{self, Served};
@@ -166,7 +167,8 @@ async fn run(prepared: Prepared, file: &Path, harmless: Harmless) -> Result<Exit
     let registry = std::mem::take(&mut settings.registry);
     let endings = Endings::new(endings);
     let current = Current { number: 0, registry, acceptor: TlsAcceptor::from(terminals), links, endings };
-    let shell = Rc::new(Shell::new(settings, current, Meters::new(), sockets_max));
+    let queues = SendQueues::start().map_err(|error| Failure::new(Exit::Failed, error))?;
+    let shell = Rc::new(Shell::new(settings, current, Meters::new(), queues, sockets_max));
     watch_stops(&sender).map_err(|error| Failure::new(Exit::Failed, error))?;
     harmless.watch(&sender, file);
     for (number, link) in &shell.settings.links {

@@ -6,6 +6,7 @@ pub(crate) mod counting;
 pub(crate) mod descriptors;
 pub(crate) mod guarded;
 pub(crate) mod outgoing;
+pub(crate) mod send_queue;
 pub(crate) mod socket;
 pub(crate) mod traffic;
 

@@ -20,6 +20,7 @@ use zeroize::Zeroize;
 
 use super::counting::Taken;
 use super::outgoing::{Fate, Outgoing};
+use super::send_queue::{SendQueues, Survey};
 use super::socket;
 
 /// Why a connection ended.
@@ -130,7 +131,8 @@ impl Line {
         self.out.borrow().wake();
     }
 
-    /// Ends the connection with a reset if its peer has not acknowledged all bytes.
+    /// Ends the connection with a reset if its peer does not acknowledge what the kernel has taken until now; seen a moment
+    /// later ([`super::send_queue`]).
     pub(crate) fn reset_if_unacknowledged(&self) {
         if self.order.get().is_none() {
             self.order.set(Some(Order::ResetIfUnacknowledged));
@@ -172,6 +174,8 @@ pub(crate) struct Traffic<S> {
     pub(crate) taken: Taken,
     /// There is no TLS in between.
     pub(crate) plain: bool,
+    /// Where it is seen what the peer has not acknowledged.
+    pub(crate) queues: Rc<SendQueues>,
     /// What the shell holds.
     pub(crate) line: Rc<Line>,
     /// The longest message that is taken, bytes.
@@ -195,7 +199,8 @@ where
     H: Handler,
 {
     let mut reading = Reading::new(traffic.timeouts, traffic.frame_max);
-    let end = poll_fn(|cx| poll(&mut traffic, &mut reading, handler, cx)).await;
+    let mut survey = None;
+    let end = poll_fn(|cx| poll(&mut traffic, &mut reading, &mut survey, handler, cx)).await;
     let mut out = std::mem::take(&mut *traffic.line.out.borrow_mut());
     out.fail(traffic.taken.bytes(), traffic.plain, |action, fate| handler.report(action, fate));
     match end {
@@ -214,12 +219,18 @@ where
     end
 }
 
-fn poll<S, H>(traffic: &mut Traffic<S>, reading: &mut Reading, handler: &mut H, cx: &mut Context<'_>) -> Poll<End>
+fn poll<S, H>(
+    traffic: &mut Traffic<S>,
+    reading: &mut Reading,
+    survey: &mut Option<Survey>,
+    handler: &mut H,
+    cx: &mut Context<'_>,
+) -> Poll<End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    if let Some(end) = obey(traffic) {
+    if let Some(end) = obey(traffic, survey, cx) {
         return Poll::Ready(end);
     }
     let read = reading.poll(traffic, handler, cx);
@@ -228,7 +239,7 @@ where
         return Poll::Ready(End::Broken(error.kind()));
     }
     traffic.line.out.borrow_mut().wake_with(cx);
-    if let Some(end) = obey(traffic) {
+    if let Some(end) = obey(traffic, survey, cx) {
         return Poll::Ready(end);
     }
     if let Poll::Ready(end) = read {
@@ -238,21 +249,25 @@ where
 }
 
 /// Carries out what the shell ordered.
-fn obey<S>(traffic: &Traffic<S>) -> Option<End> {
-    match traffic.line.order.get()? {
-        // What waits may leave first; the shell does not wait for ever.
-        Order::Close(End::Stopping) if traffic.line.out.borrow().backlog() > 0 => None,
-        Order::Close(end) => Some(end),
-        Order::ResetIfUnacknowledged => {
-            traffic.line.order.set(None);
-            match socket::unacknowledged_bytes((traffic.socket)(&traffic.stream)) {
-                Ok(0) => None,
-                Ok(_) => Some(End::Unacknowledged),
-                Err(error) => {
-                    // TCP_USER_TIMEOUT, shorter than the horizon, still ends a dead connection.
-                    tracing::warn!(%error, "cannot see what the peer acknowledged");
-                    None
-                }
+fn obey<S>(traffic: &Traffic<S>, survey: &mut Option<Survey>, cx: &mut Context<'_>) -> Option<End> {
+    loop {
+        if let Some(asked) = survey {
+            match asked.poll(traffic.taken.bytes(), cx) {
+                Poll::Pending => {}
+                Poll::Ready(true) => return Some(End::Unacknowledged),
+                Poll::Ready(false) => *survey = None,
+            }
+        }
+        match traffic.line.order.get()? {
+            // What waits may leave first; the shell does not wait for ever.
+            Order::Close(End::Stopping) if traffic.line.out.borrow().backlog() > 0 => return None,
+            Order::Close(end) => return Some(end),
+            // It is about later bytes than the survey that is on its way, and waits for one of its own.
+            Order::ResetIfUnacknowledged if survey.is_some() => return None,
+            Order::ResetIfUnacknowledged => {
+                traffic.line.order.set(None);
+                *survey = Some(traffic.queues.survey((traffic.socket)(&traffic.stream), traffic.taken.bytes()));
+                // Once more: the look at it is how this task is woken.
             }
         }
     }

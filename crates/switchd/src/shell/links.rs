@@ -139,7 +139,8 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
     let limits = &host.shell.settings.limits;
     let timeouts = Timeouts { first_message: None, frame: Duration::from_millis(limits.frame_timeout_ms), idle: None };
     let (frame_max, backlog_max) = (limits.frame_max, limits.link_write_backlog_max);
-    traffic::run(Traffic { stream, socket, taken, plain, line, frame_max, backlog_max, timeouts }, host).await
+    let queues = host.shell.queues.clone();
+    traffic::run(Traffic { stream, socket, taken, plain, queues, line, frame_max, backlog_max, timeouts }, host).await
 }
 
 /// What a host's messages are handled with.

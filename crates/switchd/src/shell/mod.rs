@@ -1,9 +1,10 @@
 //! The shell: sockets on one side, the partition on the other, and nothing decided in between.
 //!
 //! One thread runs everything that a transaction touches: the sockets, TLS, the codec and the partition's `turn`, on one
-//! current-thread runtime, as hops between threads cost more than all of that together. Three more threads take what would
-//! block it: commits (write and fdatasync), look-ups in index and journal, checkpoints. A fifth serves metrics and the admin
-//! socket, so that a slow reader of those delays nobody; a sixth keeps the index up behind the durable records.
+//! current-thread runtime, as hops between threads cost more than all of that together. More threads take what would block
+//! it: commits (write and fdatasync), look-ups in index and journal, checkpoints, histories for operators, the kernel's table
+//! of connections. One serves metrics and the admin socket, so that a slow reader of those delays nobody; one keeps the index
+//! up behind the durable records.
 //!
 //! ```text
 //! terminals --+                    +-- commit thread
@@ -35,6 +36,7 @@ use switch::LinkNo;
 use tokio::sync::Notify;
 
 use crate::config::Settings;
+use crate::net::send_queue::SendQueues;
 use crate::net::traffic::{End, Line};
 use crate::observe::meters::Meters;
 use crate::observe::quota::Quota;
@@ -70,6 +72,8 @@ pub(crate) struct Shell {
     pub(crate) strays: Strays,
     /// Log lines about what peers do.
     pub(crate) lines: Quota,
+    /// What issuers' hosts have not acknowledged (R3).
+    pub(crate) queues: Rc<SendQueues>,
     /// How many sockets terminals may have, whatever is configured: the process has no more descriptors.
     pub(crate) sockets_max: usize,
     /// No new terminals.
@@ -105,8 +109,9 @@ pub(crate) struct LinkPeer {
 
 impl Shell {
     /// Nothing is open yet.
-    pub(crate) fn new(settings: Settings, current: Current, meters: Meters, sockets_max: usize) -> Self {
+    pub(crate) fn new(settings: Settings, current: Current, meters: Meters, queues: SendQueues, sockets_max: usize) -> Self {
         Shell {
+            queues: Rc::new(queues),
             current: RefCell::new(Rc::new(current)),
             mailbox: Mailbox::new(settings.limits.inputs_max),
             lines: Quota::new(settings.limits.log_lines_max),

@@ -192,6 +192,7 @@ async fn converse(shell: &Rc<Shell>, stream: Stream, holder: Holder, address: So
         stream,
         socket: |stream: &Stream| stream.get_ref().0.get_ref(),
         plain: false,
+        queues: shell.queues.clone(),
         line,
         frame_max: limits.frame_max,
         backlog_max: limits.write_backlog_max,
