@@ -46,3 +46,4 @@ mod terminal_reversal;
 mod timeout_reversal;
 mod two_shops;
 mod undeliverable;
+mod unread_log;

@@ -6,6 +6,8 @@
 use std::panic;
 use std::process;
 
+use crate::observe::log;
+
 /// Installs the hook; the first thing that `main` does.
 pub(crate) fn install() {
     panic::set_hook(Box::new(|info| {
@@ -18,7 +20,7 @@ pub(crate) fn install() {
             return;
         }
         tracing::error!(place, reason, "broken invariant, stopping");
-        eprintln!("switchd: broken invariant at {place}: {reason}");
+        log::end(Some(format!("switchd: broken invariant at {place}: {reason}")));
         process::abort();
     }));
 }

@@ -24,6 +24,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::exit::{self, Exit, Failure};
 use crate::init::{self, Addresses};
+use crate::observe::log;
 use crate::serve;
 
 /// With the commit, so that what runs can be found again.
@@ -177,7 +178,12 @@ pub(crate) fn run() -> Exit {
     };
     let done = match cli.command {
         Command::Init(args) => run_init(&args),
-        Command::Serve(args) => serve::serve(&args.config),
+        // Its last words wait for a reader a moment only: whoever restarts it waits for its end.
+        Command::Serve(args) => {
+            let ended = serve::serve(&args.config);
+            log::end(ended.as_ref().err().map(words));
+            return ended.unwrap_or_else(|failure| failure.exit);
+        }
         Command::Decode(args) => decode::run(&args),
         Command::Status(args) => status::status(&args),
         Command::Doubt(args) => doubt::doubt(&args),
@@ -196,10 +202,14 @@ pub(crate) fn run() -> Exit {
         #[cfg(feature = "counterparts")]
         Command::Demo(args) => super::demo::run(&args),
     };
-    done.unwrap_or_else(|Failure { exit, error }| {
-        eprintln!("switchd: {error:#}");
-        exit
+    done.unwrap_or_else(|failure| {
+        eprintln!("{}", words(&failure));
+        failure.exit
     })
+}
+
+fn words(Failure { exit: _, error }: &Failure) -> String {
+    format!("switchd: {error:#}")
 }
 
 fn run_init(args: &InitArgs) -> Result<Exit, Failure> {

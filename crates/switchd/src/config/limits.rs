@@ -30,7 +30,7 @@ pub(crate) struct Limits {
     pub(crate) connection_memory_max: usize,
     /// Events that wait for the core; more stops the reading of sockets until it has caught up.
     pub(crate) inputs_max: usize,
-    /// Log lines of one second about one terminal's address, or one issuer; the others are counted.
+    /// Log lines of one second about one address, issuer, or kind of line about movements; the others are counted.
     pub(crate) log_lines_max: u32,
     /// A new connection that says nothing for so long is closed.
     pub(crate) first_byte_timeout_ms: u64,

@@ -21,12 +21,16 @@ use tokio::time::timeout;
 
 use super::admin;
 use super::health::Health;
+use super::log;
 use crate::config::Metrics;
 use crate::net::guarded::Guarded;
 use crate::shell::engine::Event;
 
 /// Histograms keep their samples until they are summed up; this is how often.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How often it is looked at whether lines of the log were dropped.
+const LOG_TICK: Duration = Duration::from_secs(1);
 
 /// How long a scrape waits for fresh gauges.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(1);
@@ -66,6 +70,12 @@ async fn serve(served: Served) -> io::Result<()> {
         loop {
             tokio::time::sleep(UPKEEP_EVERY).await;
             recorder.run_upkeep();
+        }
+    });
+    tokio::spawn(async {
+        loop {
+            log::tick();
+            tokio::time::sleep(LOG_TICK).await;
         }
     });
     let router = Router::new()

@@ -97,6 +97,7 @@ fn describe() {
     describe_counter!("switchd_index_built_total", "How often the index was built from nothing since the start");
     describe_gauge!("switchd_inputs_waiting", "Events that wait for the core");
     describe_gauge!("switchd_ready", "1 when /readyz says ready");
+    describe_counter!("switchd_log_lines_dropped_total", "Lines of the log that were dropped, as nobody read it in time");
     describe_counter!("switchd_witness_failures_total", "Failed attempts to write the journal's witness");
     describe_gauge!("switchd_start_time_seconds", "When the process started, seconds since 1970");
     describe_gauge!("switchd_build_info", "1; version and commit are its labels");

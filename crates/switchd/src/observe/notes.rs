@@ -1,7 +1,10 @@
 //! What the core notes, as metrics and log lines. A card is shown masked, a movement by its RRN.
+//!
+//! Every note is counted. An issuer that is down owes thousands of reversals at once: of each kind of line so many a second
+//! are written ([`Quota`](super::quota::Quota)), the journal has them all.
 
 use iso8583::{MaskedPan, Rrn};
-use switch::{Note, StateKind, Switch};
+use switch::{IssuerNo, Note, StateKind, Switch};
 
 use crate::clock;
 use crate::observe::quota::Subject;
@@ -22,19 +25,27 @@ pub(crate) fn note(shell: &Shell, view: &Switch, note: Note) {
         }
         Note::ObligationRecorded { issuer, rule, rrn } => {
             meters.obligation_recorded(issuer, rule);
-            tracing::info!(issuer = issuer.0, rule, %rrn, card = card(view, Some(rrn)), "reversal promised");
+            if says(shell, issuer, "reversal promised") {
+                tracing::info!(issuer = issuer.0, rule, %rrn, card = card(view, Some(rrn)), "reversal promised");
+            }
         }
         Note::ObligationSent { issuer, rrn, attempt } => {
             meters.count_by_issuer("switchd_obligations_sent_total", issuer);
-            tracing::info!(issuer = issuer.0, %rrn, attempt, "reversal sent");
+            if says(shell, issuer, "reversal sent") {
+                tracing::info!(issuer = issuer.0, %rrn, attempt, "reversal sent");
+            }
         }
         Note::ObligationAcknowledged { issuer, rrn, code } => {
             meters.count_by_issuer("switchd_obligations_acknowledged_total", issuer);
-            tracing::info!(issuer = issuer.0, %rrn, %code, "reversal acknowledged");
+            if says(shell, issuer, "reversal acknowledged") {
+                tracing::info!(issuer = issuer.0, %rrn, %code, "reversal acknowledged");
+            }
         }
         Note::LateAnswer { issuer, rrn, code } => {
             meters.count_by_issuer("switchd_late_answers_total", issuer);
-            tracing::warn!(issuer = issuer.0, %rrn, %code, card = card(view, Some(rrn)), "late answer");
+            if says(shell, issuer, "late answer") {
+                tracing::warn!(issuer = issuer.0, %rrn, %code, card = card(view, Some(rrn)), "late answer");
+            }
         }
         Note::Unmatched { link, stray } => {
             shell.strays.keep(clock::now().wall_ms, link, stray, None);
@@ -46,17 +57,24 @@ pub(crate) fn note(shell: &Shell, view: &Switch, note: Note) {
         }
         Note::Exception { rule, rrn } => {
             meters.count_by_rule("switchd_exceptions_total", rule);
-            tracing::warn!(rule, rrn = shown(rrn), card = card(view, rrn), "a person must look: see `switchd doubt`");
+            if shell.lines.take(Subject::Person(rule)) {
+                tracing::warn!(rule, rrn = shown(rrn), card = card(view, rrn), "a person must look: see `switchd doubt`");
+            }
         }
-        Note::State { id: _, rrn, state } => state_changed(view, rrn, state),
+        Note::State { id: _, rrn, state } => state_changed(shell, view, rrn, state),
         Note::LinkReady { link, ready } => link_ready(shell, link, ready),
     }
 }
 
-fn state_changed(view: &Switch, rrn: Rrn, state: StateKind) {
+/// Whether a line of this kind may be written about a movement of this issuer.
+fn says(shell: &Shell, issuer: IssuerNo, kind: &'static str) -> bool {
+    shell.lines.take(Subject::Movements(issuer, kind))
+}
+
+fn state_changed(shell: &Shell, view: &Switch, rrn: Rrn, state: StateKind) {
     let person = state == StateKind::NeedsOperator;
     // Several times for each transaction: the card is not formatted for a line that nobody writes.
-    if !person && !tracing::enabled!(tracing::Level::DEBUG) {
+    if !person && !tracing::enabled!(tracing::Level::DEBUG) || person && !shell.lines.take(Subject::Person(state.name())) {
         return;
     }
     let (card, state) = (card(view, Some(rrn)), state.name());

@@ -209,7 +209,7 @@ impl Engine {
             self.witness.follow(self.partition.durable().0);
             let count = self.shell.lines.renew();
             if count > 0 {
-                tracing::warn!(count, "more lines about what peers do were left out");
+                tracing::warn!(count, "more lines about what peers do and what happens to movements were left out");
             }
             self.shell.current().endings.tick(now.wall_ms);
         }

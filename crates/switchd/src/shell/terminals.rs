@@ -141,7 +141,7 @@ async fn welcome(shell: &Shell, place: Place, stream: TcpStream, address: Socket
     let subject = identity.subject.as_deref().unwrap_or("");
     if holder.entry.borrow().is_none() {
         shell.meters.refused("not_registered");
-        if shell.lines.take(Subject::Address(address.ip())) {
+        if shell.lines.take(Subject::Audit(address.ip())) {
             tracing::warn!(target: "audit", %address, subject, certificate = identity.hex(), "certificate is not registered");
         }
         return None;
@@ -335,7 +335,7 @@ impl Terminal<'_> {
         match terminal_of(&message) {
             Some(Ok(terminal)) if !entry.as_ref().is_some_and(|entry| entry.allows(&terminal)) => {
                 self.shell.meters.not_allowed();
-                if self.shell.lines.take(Subject::Address(self.address.ip())) {
+                if self.shell.lines.take(Subject::Audit(self.address.ip())) {
                     tracing::warn!(target: "audit", address = %self.address, %terminal, "certificate may not speak for this terminal");
                 }
                 self.refuse(&message, ResponseCode::INVALID_MERCHANT)
