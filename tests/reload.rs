@@ -121,7 +121,9 @@ async fn a_reload_never_takes_a_running_link_out_of_tls() {
     let site = Site::with_hosts(Options::default(), &[None, None]).await;
     let both_are_up = async || {
         let links = site.daemon.metrics().await;
-        let up = links.lines().filter(|line| line.starts_with("switchd_link_connections{") && line.ends_with(" 1"));
+        let up = links
+            .lines()
+            .filter(|line| line.starts_with("switchd_link_connections{") && line.ends_with("ready=\"true\"} 1"));
         (up.count() == 2).then_some(())
     };
     until("both links are up", both_are_up).await;
