@@ -39,6 +39,7 @@ mod restart;
 mod restored;
 mod retention;
 mod reversal_ignored;
+mod rotation;
 mod second_process;
 mod security_page;
 mod silent_peers;

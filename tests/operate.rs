@@ -185,7 +185,7 @@ async fn tx_tells_what_happened_by_rrn_key_day_and_card_in_two_languages() {
 }
 
 /// The RRNs of a card whose number is typed.
-async fn by_whole_card(site: &Site, pan: &str) -> Vec<Value> {
+pub(crate) async fn by_whole_card(site: &Site, pan: &str) -> Vec<Value> {
     let mut command = tokio::process::Command::new(SWITCHD);
     command.args(["tx", "--json", "--card", "-", "--config"]).arg(site.config());
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
@@ -291,30 +291,6 @@ async fn watch_shows_what_happened_between_two_looks() {
     let text = said(&site, &["watch", "--once"]).await;
     holds(&text, &["ready  0.0/s", "p50 -", "approved -", "in doubt 0", "1 of 1 ready"]);
     assert!(!text.contains('\x1b'), "no escape sequence where there is no terminal");
-}
-
-/// A card that was sealed by an old key is opened, and found, after the rotation.
-#[tokio::test]
-async fn a_new_key_seals_what_comes_and_the_old_one_opens_what_was() {
-    let mut site = Site::open(Options::default()).await;
-    let old = sale(1, 1, PAN, 1250);
-    assert_eq!(code(&site.line(1).await.ask(&old).await), "00");
-    let rotated = json(&site, &["keys", "rotate"]).await;
-    assert_eq!((&rotated["sealing"], &rotated["opening"]), (&2.into(), &Value::from(vec![2, 1])));
-    let listed = said(&site, &["keys", "list"]).await;
-    holds(&listed, &["PAN key 2 seals, 2, 1 open"]);
-    site.daemon.stop().await;
-    site.start_again().await;
-    let mut line = site.line(1).await;
-    assert_eq!(code(&line.ask(&reversal_of(&old, 2)).await), "00", "its reversal carries the card, out of the old seal");
-    site.reaches(&old, "unwound").await;
-    assert_eq!(code(&line.ask(&sale(1, 3, PAN, 700)).await), "00");
-    let found =
-        until("both are found by the card", async || Some(by_whole_card(&site, PAN).await).filter(|found| found.len() == 2))
-            .await;
-    assert_eq!(site.issuer_net(), 700, "{found:?}");
-    site.crash().await;
-    site.nothing_in_doubt().await;
 }
 
 /// Every command has its place on the page, and the page shows no whole card number.

@@ -5,19 +5,21 @@ use std::io::Write;
 
 use rustix::process::Signal;
 
+use crate::support::authority::GOOD;
 use crate::support::daemon::switchd;
+use crate::support::line::{Line, identity};
 use crate::support::site::PAN;
-use crate::support::{Options, Site, code, name, sale, until, within};
+use crate::support::{Authority, Options, Site, code, name, sale, until, within};
 
 /// SIGHUP, and waits for this in the log, once more than before.
-async fn reload(site: &Site, wanted: &str) {
+pub(crate) async fn reload(site: &Site, wanted: &str) {
     let count = |log: String| log.lines().filter(|line| line.contains(wanted)).count();
     let before = count(site.daemon.log());
     site.daemon.signal(Signal::HUP);
     until(&format!("the log says {wanted:?}"), async || (count(site.daemon.log()) > before).then_some(())).await;
 }
 
-fn edit(site: &Site, file: &str, old: &str, new: &str) {
+pub(crate) fn edit(site: &Site, file: &str, old: &str, new: &str) {
     let path = site.dir().join(file);
     let text = fs::read_to_string(&path).expect("it is there");
     assert!(text.contains(old), "{file} has {old:?}");
@@ -171,4 +173,35 @@ async fn a_reload_that_is_asked_for_during_the_start_does_not_kill() {
     site.daemon.ready().await;
     until("the reload that was asked for", async || site.daemon.log().contains("reloaded").then_some(())).await;
     assert_eq!(code(&site.line(1).await.ask(&sale(1, 1, PAN, 1250)).await), "00");
+}
+
+/// A list of before names nobody; the new one takes a certificate back, for new connections.
+#[tokio::test]
+async fn a_reload_takes_a_new_revocation_list() {
+    let mut site = Site::open(Options::default()).await;
+    let authority = Authority::of(&site.tls());
+    authority.sign("taken-back", &name(2), 66, GOOD);
+    authority.revoke(&[65], 4000);
+    site.daemon.stop().await;
+    site.set_listen("client_crl = \"tls/ca.crl\"");
+    site.start_again().await;
+    let mut open = Line::open(site.daemon.address(), &site.tls(), "taken-back").await;
+    assert_eq!(code(&open.ask(&sale(2, 1, PAN, 700)).await), "00", "the list names another");
+    authority.revoke(&[65, 66], 4000);
+    reload(&site, "reloaded").await;
+    assert_eq!(code(&open.ask(&sale(2, 2, PAN, 800)).await), "00", "an open connection keeps its session");
+    let connected =
+        Line::connect(site.daemon.address(), identity(&site.tls(), "taken-back").client().expect("it fits its key")).await;
+    if let Ok(mut refused) = connected {
+        // With TLS 1.3 a client learns of it when it says something.
+        refused.try_send(&sale(2, 3, PAN, 900)).await;
+        assert!(refused.receive().await.is_none(), "a certificate that was taken back is served");
+    }
+    assert_eq!(code(&site.line(1).await.ask(&sale(1, 1, PAN, 1250)).await), "00", "who is not on the list is");
+    // A list that is none: nothing is taken, and the one that was taken still counts.
+    fs::write(site.tls().join("ca.crl"), "no list").expect("it is ours");
+    reload(&site, "nothing is taken of it").await;
+    assert_eq!(code(&site.line(1).await.ask(&sale(1, 2, PAN, 600)).await), "00");
+    assert_eq!(site.issuer_net(), 700 + 800 + 1250 + 600);
+    site.daemon.stop().await;
 }

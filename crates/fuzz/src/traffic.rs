@@ -76,7 +76,7 @@ struct Site {
 impl Site {
     fn open(storage: MemStorage, uptime_ms: u64) -> Site {
         let journal = journal::Options { segment_bytes: 32 << 10, group_bytes_max: 16 << 10, ..journal::Options::default() };
-        let keys = Keys::new(vec![(1, [1; 32])], [2; 32]);
+        let keys = Keys::new(vec![(1, [1; 32])], vec![[2; 32]]);
         let now = Now { uptime_ms, wall_ms: 1_795_331_289_000 + uptime_ms };
         let options = Options { journal, config: config(), keys };
         let (partition, _) = Partition::open(Arc::new(storage.clone()), options, now).expect("its own journal opens");

@@ -167,7 +167,9 @@ pub(crate) fn of_record(
         | Record::NeedsOperator { .. }
         | Record::Resolved { .. }
         | Record::ReversalSeen { .. }
-        | Record::StanUsed { .. } => {}
+        | Record::StanUsed { .. }
+        | Record::Keys { .. }
+        | Record::Marked { .. } => {}
     }
 }
 

@@ -14,7 +14,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use iso8583::Pan;
-use switch::{Card, CardHmac, SEALED_BYTES, SealedPan};
+use switch::{Card, CardHmac, Movement, SEALED_BYTES, SealedPan};
 use zeroize::{Zeroize, Zeroizing};
 
 const KEY_BYTES: usize = 32;
@@ -59,29 +59,34 @@ pub enum KeyError {
     },
 }
 
-/// The keys of one partition: for PANs the newest first, which seals; all of them open.
+/// The keys of one partition, the newest of each kind first: of those for PANs the first seals and all open; under the first
+/// look-up key (HMAC) cards are compared, and under all of them a person finds what was recorded.
 pub struct Keys {
     pan: Vec<(u16, [u8; KEY_BYTES])>,
-    hmac: [u8; KEY_BYTES],
+    hmac: Vec<[u8; KEY_BYTES]>,
 }
 
 impl Drop for Keys {
     fn drop(&mut self) {
         self.pan.iter_mut().for_each(|(_, key)| key.zeroize());
-        self.hmac.zeroize();
+        self.hmac.iter_mut().for_each(Zeroize::zeroize);
     }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ids: Vec<u16> = self.pan.iter().map(|(id, _)| *id).collect();
-        write!(f, "Keys(pan {ids:?}, hmac)")
+        write!(f, "Keys(pan {ids:?}, {} hmac)", self.hmac.len())
     }
 }
 
 impl Keys {
-    /// Given keys: PAN keys by number, the newest first, and the look-up key. For a simulation, which must be the same twice.
-    pub fn new(pan: Vec<(u16, [u8; KEY_BYTES])>, hmac: [u8; KEY_BYTES]) -> Keys {
+    /// Given keys: PAN keys by number, and look-up keys, the newest first. For a simulation, which must be the same twice.
+    ///
+    /// # Panics
+    /// If one kind is missing.
+    pub fn new(pan: Vec<(u16, [u8; KEY_BYTES])>, hmac: Vec<[u8; KEY_BYTES]>) -> Keys {
+        assert!(!pan.is_empty() && !hmac.is_empty(), "a key of each kind");
         Keys { pan, hmac }
     }
 
@@ -96,23 +101,45 @@ impl Keys {
             random.fill(&mut key).expect("the system gives random bytes");
             key
         };
-        Keys { pan: vec![(1, key())], hmac: key() }
-    }
-
-    /// The numbers of the PAN keys: the first seals, all of them open.
-    pub fn pan_numbers(&self) -> Vec<u16> {
-        self.pan.iter().map(|(number, _)| *number).collect()
+        Keys { pan: vec![(1, key())], hmac: vec![key()] }
     }
 
     /// The same keys with a new PAN key before them, whose number is above all others; `None` when there is no such number.
     ///
     /// # Panics
     /// If the system has no randomness.
-    pub fn rotated(&self) -> Option<Keys> {
+    pub fn with_new_pan_key(&self) -> Option<Keys> {
         let number = self.pan.iter().map(|(number, _)| *number).max().unwrap_or(0).checked_add(1)?;
         let new = Keys::generate();
         let pan = new.pan.iter().map(|(_, key)| (number, *key)).chain(self.pan.iter().copied()).collect();
-        Some(Keys { pan, hmac: self.hmac })
+        Some(Keys { pan, hmac: self.hmac.clone() })
+    }
+
+    /// The same keys with a new look-up key before them.
+    ///
+    /// # Panics
+    /// If the system has no randomness.
+    #[must_use]
+    pub fn with_new_look_up_key(&self) -> Keys {
+        let new = Keys::generate();
+        Keys { pan: self.pan.clone(), hmac: new.hmac.iter().chain(&self.hmac).copied().collect() }
+    }
+
+    /// What each PAN key is known by: its number, and a value that changes with the key and tells nothing of it. The first
+    /// seals, all of them open.
+    pub fn pan_checks(&self) -> Vec<(u16, [u8; 8])> {
+        self.pan.iter().map(|(number, key)| (*number, check(key))).collect()
+    }
+
+    /// What each look-up key is known by. Cards are compared under the first.
+    pub fn look_up_checks(&self) -> Vec<[u8; 8]> {
+        self.hmac.iter().map(check).collect()
+    }
+
+    /// The first of these that is not among them, by number (0 for a look-up key) and check value.
+    pub(crate) fn lack(&self, known: &[(u16, [u8; 8])]) -> Option<u16> {
+        let checks = self.checks();
+        known.iter().find(|key| !checks.contains(key)).map(|(number, _)| *number)
     }
 
     /// Writes the file anew, in one piece: a crash leaves the old or the new.
@@ -130,11 +157,6 @@ impl Keys {
         fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
     }
 
-    /// How many PAN keys there are: one seals, all of them open.
-    pub fn pan_keys(&self) -> usize {
-        self.pan.len()
-    }
-
     /// Writes a new file that only its owner may read. It must not exist.
     ///
     /// # Errors
@@ -146,25 +168,20 @@ impl Keys {
             text.push_str(&format!("pan {id} "));
             push_hex(&mut text, key);
         }
-        text.push_str("hmac ");
-        push_hex(&mut text, &self.hmac);
+        for key in &self.hmac {
+            text.push_str("hmac ");
+            push_hex(&mut text, key);
+        }
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
     }
 
-    /// The numbers of the keys (0 for the look-up key) with a value that changes with the key and tells nothing of it.
+    /// Numbers (0 for a look-up key) and check values of all keys, as the core takes them.
     pub(crate) fn checks(&self) -> Vec<(u16, [u8; 8])> {
-        let check = |key: &[u8; KEY_BYTES]| {
-            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"switchd key check value");
-            let mut value = [0; 8];
-            value.copy_from_slice(&tag.as_ref()[..8]);
-            value
-        };
-        let look_up = (0, check(&self.hmac));
-        std::iter::once(look_up).chain(self.pan.iter().map(|(id, key)| (*id, check(key)))).collect()
+        self.look_up_checks().into_iter().map(|check| (0, check)).chain(self.pan_checks()).collect()
     }
 
-    /// Reads a key file: `pan NUMBER HEX` lines, the newest first, and one `hmac HEX` line.
+    /// Reads a key file: `pan NUMBER HEX` lines and `hmac HEX` lines, the newest of each kind first.
     ///
     /// # Errors
     /// [`KeyError`]; no error holds key material.
@@ -189,27 +206,38 @@ impl Keys {
     /// # Errors
     /// [`KeyError::Line`] and [`KeyError::Missing`]; no error holds key material.
     pub fn parse(path: &Path, text: &str) -> Result<Keys, KeyError> {
-        let (mut pan, mut hmac) = (Vec::new(), None);
+        // A list that grows would leave what it held behind.
+        let lines = text.lines().count();
+        let mut keys = Keys { pan: Vec::with_capacity(lines), hmac: Vec::with_capacity(lines) };
         for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let wrong = || KeyError::Line { path: path.into(), line: at + 1 };
             let mut words = line.split_whitespace();
             match (words.next(), words.next(), words.next(), words.next()) {
                 (Some("pan"), Some(id), Some(key), None) => {
-                    pan.push((
+                    keys.pan.push((
                         id.parse().ok().filter(|id| *id > 0).ok_or_else(wrong)?,
                         key_from_hex(key).ok_or_else(wrong)?,
                     ));
                 }
-                (Some("hmac"), Some(key), None, None) => hmac = Some(key_from_hex(key).ok_or_else(wrong)?),
+                (Some("hmac"), Some(key), None, None) => keys.hmac.push(key_from_hex(key).ok_or_else(wrong)?),
                 _ => return Err(wrong()),
             }
         }
-        if pan.is_empty() {
-            return Err(KeyError::Missing { path: path.into(), what: "pan" });
+        for (what, missing) in [("pan", keys.pan.is_empty()), ("hmac", keys.hmac.is_empty())] {
+            if missing {
+                return Err(KeyError::Missing { path: path.into(), what });
+            }
         }
-        let hmac = hmac.ok_or_else(|| KeyError::Missing { path: path.into(), what: "hmac" })?;
-        Ok(Keys { pan, hmac })
+        Ok(keys)
     }
+}
+
+/// A value that changes with the key and tells nothing of it.
+fn check(key: &[u8; KEY_BYTES]) -> [u8; 8] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"switchd key check value");
+    let mut value = [0; 8];
+    value.copy_from_slice(&tag.as_ref()[..8]);
+    value
 }
 
 /// Whether this process is root, for whom a file of root is its own.
@@ -241,33 +269,51 @@ fn key_from_hex(text: &str) -> Option<[u8; KEY_BYTES]> {
 /// The keys at work, in one life of the process.
 pub(crate) struct Sealer {
     pan: Vec<(u16, LessSafeKey)>,
-    hmac: hmac::Key,
+    hmac: Vec<hmac::Key>,
     epoch: u32,
+    /// Counts on when the keys change: one that comes back has no nonce twice.
     counter: u64,
 }
 
 impl Sealer {
     /// `epoch` must be durable, and larger than that of every process that used these keys before.
     pub(crate) fn new(keys: &Keys, epoch: u32) -> Sealer {
+        let mut sealer = Sealer { pan: Vec::new(), hmac: Vec::new(), epoch, counter: 0 };
+        sealer.take(keys);
+        sealer
+    }
+
+    /// Works with these keys from now on.
+    pub(crate) fn take(&mut self, keys: &Keys) {
         let aead = |key: &[u8; KEY_BYTES]| {
             LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("the key has the length of AES-256"))
         };
-        Sealer {
-            pan: keys.pan.iter().map(|(id, key)| (*id, aead(key))).collect(),
-            hmac: hmac::Key::new(hmac::HMAC_SHA256, &keys.hmac),
-            epoch,
-            counter: 0,
-        }
+        self.pan = keys.pan.iter().map(|(id, key)| (*id, aead(key))).collect();
+        self.hmac = keys.hmac.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)).collect();
     }
 
     /// The card of a PAN: sealed, keyed, masked.
     pub(crate) fn card(&mut self, pan: &Pan) -> Card {
-        Card { sealed: self.seal(pan), hmac: mark(&self.hmac, pan), masked: pan.masked() }
+        Card { sealed: self.seal(pan), hmac: mark(&self.hmac[0], pan), masked: pan.masked() }
     }
 
-    /// What a PAN is known by in records.
+    /// What a PAN is known by in records: the newest first.
     pub(crate) fn marks(&self, pan: &Pan) -> Vec<CardHmac> {
-        vec![mark(&self.hmac, pan)]
+        self.hmac.iter().map(|key| mark(key, pan)).collect()
+    }
+
+    /// What a sealed PAN is known by from now on; `None` when it cannot be opened.
+    pub(crate) fn mark_of(&self, sealed: &SealedPan) -> Option<CardHmac> {
+        self.open(sealed).map(|pan| mark(&self.hmac[0], &pan))
+    }
+
+    /// Marks what the journal tells as cards are compared now.
+    pub(crate) fn mark_anew(&self, movement: &mut Movement) {
+        // With one look-up key every record has its mark.
+        let sealed = movement.card.filter(|_| self.hmac.len() > 1).map(|card| card.sealed);
+        if let Some(mark) = sealed.and_then(|sealed| self.mark_of(&sealed)) {
+            movement.know_card_by(mark);
+        }
     }
 
     fn seal(&mut self, pan: &Pan) -> SealedPan {
@@ -347,6 +393,35 @@ mod tests {
     }
 
     #[test]
+    fn section_10_a_nonce_is_never_used_twice_when_keys_change_and_come_back() {
+        let keys = Keys::generate();
+        let rotated = keys.with_new_pan_key().unwrap();
+        let mut sealer = Sealer::new(&keys, 1);
+        let mut seen = std::collections::BTreeSet::new();
+        for keys in [&keys, &rotated, &keys, &rotated, &keys.with_new_look_up_key()] {
+            sealer.take(keys);
+            let sealed = sealer.card(&pan("4111111111111111")).sealed;
+            assert_eq!(sealed.key, keys.pan[0].0);
+            assert!(seen.insert(sealed.nonce));
+        }
+    }
+
+    #[test]
+    fn section_10_a_new_key_of_one_kind_stands_before_the_others_and_changes_none() {
+        let keys = Keys::generate();
+        let both = keys.with_new_pan_key().unwrap().with_new_look_up_key();
+        assert_eq!((&both.pan[1..], &both.hmac[1..]), (&keys.pan[..], &keys.hmac[..]));
+        assert_eq!(both.pan[0].0, 2);
+        assert!(both.lack(&keys.checks()).is_none() && keys.lack(&both.checks()) == Some(0));
+        let mut old = Sealer::new(&keys, 1);
+        let (new, card) = (Sealer::new(&both, 2), old.card(&pan("4111111111111111")));
+        assert_eq!(new.marks(&pan("4111111111111111"))[1], card.hmac, "an old record is found");
+        assert_eq!(new.mark_of(&card.sealed), Some(new.marks(&pan("4111111111111111"))[0]), "and known again");
+        let last = Keys::new(vec![(u16::MAX, [1; KEY_BYTES])], vec![[2; KEY_BYTES]]);
+        assert!(last.with_new_pan_key().is_none());
+    }
+
+    #[test]
     fn equal_cards_are_known_by_their_hmac_in_every_life() {
         let keys = Keys::generate();
         let hmac = |epoch, digits| Sealer::new(&keys, epoch).card(&pan(digits)).hmac;
@@ -360,9 +435,9 @@ mod tests {
     fn dropped_keys_are_wiped() {
         use std::os::unix::fs::FileExt;
         const SECRET: u8 = 0xA7;
-        let keys = Box::new(Keys::new(vec![(1, [SECRET; KEY_BYTES]); 8], [SECRET; KEY_BYTES]));
-        // Of the PAN keys those in the middle, which the allocator does not write on; the look-up key stands behind the list.
-        let places = [keys.pan[2].1.as_ptr().addr(), keys.pan[5].1.as_ptr().addr(), keys.hmac.as_ptr().addr()];
+        let keys = Keys::new(vec![(1, [SECRET; KEY_BYTES]); 8], vec![[SECRET; KEY_BYTES]; 8]);
+        // Those in the middle, which the allocator does not write on.
+        let places = [keys.pan[2].1.as_ptr().addr(), keys.pan[5].1.as_ptr().addr(), keys.hmac[4].as_ptr().addr()];
         let memory = fs::File::open("/proc/self/mem").unwrap();
         let secret_bytes = || {
             places.map(|at| {
@@ -384,7 +459,7 @@ mod tests {
         keys.write(&path).unwrap();
         assert!(matches!(keys.write(&path), Err(KeyError::Io { .. })), "an existing file is never overwritten");
         let read = Keys::read(&path).unwrap();
-        assert_eq!((&read.pan, read.hmac), (&keys.pan, keys.hmac));
+        assert_eq!((&read.pan, &read.hmac), (&keys.pan, &keys.hmac));
         let check = |text: &str, mode: u32, expected: &str| {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

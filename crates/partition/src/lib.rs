@@ -76,6 +76,22 @@ pub enum OpenError {
     NotTaken(String),
 }
 
+/// Why a partition that runs does not take other keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeysRefused {
+    /// Cards that were sealed or marked with it could neither be opened nor found.
+    #[error(
+        "the key file lacks key {key} (0: a look-up key), which this journal uses; next: put its line back, below the newer ones"
+    )]
+    Lacks {
+        /// The number of the first key that is missing.
+        key: u16,
+    },
+    /// Their records are not what the last room is for (M6).
+    #[error("the journal has no room for new keys (M6); next: make room on its disk")]
+    NoRoom,
+}
+
 /// Which journal was found, before this life writes to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -180,7 +196,7 @@ impl<S: Storage> Partition<S> {
             take(&mut core, &mut checkpoint, &config, &mut other_partition, replay)
         })?;
         check_belongs(&core, &keys, other_partition)?;
-        let seals = keys.checks().into_iter().find(|(number, _)| *number != 0).expect("there is a PAN key");
+        let seals = keys.pan_checks()[0];
         let last = Lsn(recovered.last.0);
         let found = Found { identity: journal.identity(), last, epoch: core.epoch(), keys: core.keys().to_vec(), seals };
         takes(&found).map_err(OpenError::NotTaken)?;
@@ -200,7 +216,8 @@ impl<S: Storage> Partition<S> {
             admission: Admission::Open,
             checkpoint,
         };
-        partition.core.start(now, keys.checks(), &mut partition.output);
+        let sealer = &partition.sealer;
+        partition.core.start(now, keys.checks(), &|sealed| sealer.mark_of(sealed), &mut partition.output);
         partition.keep_output();
         // The epoch is durable before anything is sealed under it.
         while let Some(commit) = partition.journal.take_commit() {
@@ -243,13 +260,43 @@ impl<S: Storage> Partition<S> {
         self.keep_output();
     }
 
-    /// Seals the card of a terminal's message; keeps what the shell wants of the admission.
+    /// Takes a ring of keys: from now on its first ones seal and mark, and memory is marked anew if the look-up key is
+    /// another. The records of it come before those of anything sealed with them (section 10).
+    ///
+    /// # Errors
+    /// [`KeysRefused`]; nothing has changed then.
+    pub fn take_keys(&mut self, now: Now, keys: &Keys) -> Result<(), KeysRefused> {
+        self.fits(keys)?;
+        self.sealer.take(keys);
+        let sealer = &self.sealer;
+        self.core.take_keys(now, keys.checks(), &|sealed| sealer.mark_of(sealed), &mut self.output);
+        self.keep_output();
+        Ok(())
+    }
+
+    /// Whether [`Partition::take_keys`] takes these.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn fits(&self, keys: &Keys) -> Result<(), KeysRefused> {
+        match keys.lack(self.core.keys()) {
+            Some(key) => Err(KeysRefused::Lacks { key }),
+            None if !self.has_reserve && keys.checks() != self.core.keys() => Err(KeysRefused::NoRoom),
+            None => Ok(()),
+        }
+    }
+
+    /// Seals the card of a terminal's message and marks those of the journal's; keeps what the shell wants of the admission.
     fn prepare(&mut self, now: Now, input: Input) -> Option<Input> {
         match input {
             Input::Terminal { conn, group, message, card: _ } => {
                 let pan = switch::pan_digits(&message).and_then(|digits| Pan::try_from(digits.as_bytes()).ok());
                 let card = pan.map(|pan| self.sealer.card(&pan));
                 Some(Input::Terminal { conn, group, message, card })
+            }
+            Input::Found { query, found: Some(mut found) } => {
+                found.iter_mut().for_each(|movement| self.sealer.mark_anew(movement));
+                Some(Input::Found { query, found: Some(found) })
             }
             Input::Admission(admission) => {
                 self.admission = admission;
@@ -398,11 +445,6 @@ impl<S: Storage> Partition<S> {
         LookUp::new(self.journal.reader(), *query)
     }
 
-    /// Whether these are the keys that this partition was opened with.
-    pub fn has_keys(&self, keys: &Keys) -> bool {
-        keys.checks() == self.core.keys()
-    }
-
     /// What a card is known by in records: a mark for each look-up key.
     pub fn marks(&self, pan: &Pan) -> Vec<CardHmac> {
         self.sealer.marks(pan)
@@ -464,9 +506,8 @@ fn check_belongs(core: &Switch, keys: &Keys, other_partition: Option<u8>) -> Res
     if let Some(found) = other_partition {
         return Err(OpenError::OtherPartition { found, configured: core.config().partition });
     }
-    let checks = keys.checks();
-    if let Some((key, _)) = core.keys().iter().find(|known| !checks.contains(known)) {
-        return Err(OpenError::ForeignKeys { key: *key });
+    if let Some(key) = keys.lack(core.keys()) {
+        return Err(OpenError::ForeignKeys { key });
     }
     let mut open = std::collections::BTreeMap::<u16, usize>::new();
     for row in core.census().iter().filter(|row| !core.config().issuers.contains_key(&row.issuer)) {

@@ -314,7 +314,7 @@ fn live(storage: &MemStorage, keys: Keys) {
 fn write_the_fixture_of_this_version() {
     let folder = folder().join(env!("CARGO_PKG_VERSION"));
     fs::create_dir(&folder).unwrap_or_else(|error| panic!("{} is not written again: {error}", folder.display()));
-    let keys = || Keys::new(vec![(2, [0x5c; 32]), (1, [0xa3; 32])], [0x3e; 32]);
+    let keys = || Keys::new(vec![(2, [0x5c; 32]), (1, [0xa3; 32])], vec![[0x3e; 32]]);
     keys().write(&folder.join(KEYS)).expect("written");
     let storage = MemStorage::new(*b"kept for decades");
     live(&storage, keys());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use iso8583::{Fields, Mti, Rrn};
 use journal::memory::{Fate, MemStorage};
-use partition::{CommitStats, Keys, OpenError, Opened, Options, Partition, Poisoned};
+use partition::{CommitStats, Keys, KeysRefused, OpenError, Opened, Options, Partition, Poisoned};
 use switch::*;
 
 const PAN: &str = "4111111111111111";
@@ -36,7 +36,19 @@ impl Keyring {
     }
 
     fn options(&self) -> Options {
-        options(Keys::read(&self.path).unwrap())
+        options(self.keys())
+    }
+
+    fn keys(&self) -> Keys {
+        Keys::read(&self.path).unwrap()
+    }
+
+    /// A new key of each kind, before these.
+    fn rotated(&self) -> Keyring {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        self.keys().with_new_pan_key().unwrap().with_new_look_up_key().write(&path).unwrap();
+        Keyring { _dir: dir, path }
     }
 }
 
@@ -492,6 +504,126 @@ fn another_journals_keys_are_refused() {
     let foreign = World::open(&storage.kill(), &Keyring::new(), start());
     assert!(matches!(foreign, Err(OpenError::ForeignKeys { .. })));
     World::open(&storage.kill(), &keys, start()).unwrap();
+}
+
+/// A repeat of this sale is answered from memory.
+fn is_known(world: &mut World, stan: u32) {
+    let (asked, answered) = (world.requests.len(), world.answers.len());
+    world.terminal(b"0201", stan, &[]);
+    assert_eq!((world.requests.len(), world.answers.len()), (asked, answered + 1), "D2: STAN {stan} is not asked for again");
+    assert_eq!(world.answers.last().unwrap().text(39), Some("00"));
+}
+
+#[test]
+fn section_10_keys_that_are_taken_while_it_runs_are_known_to_the_next_start() {
+    let old = Keyring::new();
+    let new = old.rotated();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &old, start()).unwrap();
+    world.terminal(b"0200", 1, &[]);
+    world.partition.take_keys(world.now, &new.keys()).unwrap();
+    is_known(&mut world, 1);
+    world.terminal(b"0200", 2, &[]);
+    let sealed_with = |stan: u32, world: &World| {
+        let movement = world.partition.view().movements().find(|movement| movement.key.stan.get() == stan).unwrap();
+        movement.card.unwrap().sealed.key
+    };
+    assert_eq!([1, 2].map(|stan| sealed_with(stan, &world)), [1, 2]);
+    let disk = storage.crash(|_| Fate::Lost);
+    assert!(matches!(World::open(&disk, &old, start()), Err(OpenError::ForeignKeys { .. })), "what it sealed needs them");
+    let (mut world, _) = World::open(&disk, &new, world.now).unwrap();
+    (1..=2).for_each(|stan| is_known(&mut world, stan));
+    for stan in 1..=2 {
+        world.terminal(b"0400", 990, &[(90, &format!("0200{stan:06}{:032}", 0))]);
+        assert_eq!(world.reversals.last().unwrap().text(2), Some(PAN), "each key opens what it sealed");
+    }
+    assert_eq!(world.reversals.len(), 2);
+}
+
+#[test]
+fn section_10_keys_that_lack_one_in_use_are_refused_and_the_old_stay() {
+    let old = Keyring::new();
+    let new = old.rotated();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &new, start()).unwrap();
+    world.terminal(b"0200", 1, &[]);
+    let before = world.partition.view().lsn();
+    let mut refused = |keys: &Keys| world.partition.take_keys(world.now, keys).unwrap_err();
+    assert_eq!(refused(&Keys::generate()), KeysRefused::Lacks { key: 0 });
+    assert_eq!(refused(&old.keys()), KeysRefused::Lacks { key: 0 });
+    assert_eq!(world.partition.view().lsn(), before, "no record");
+    is_known(&mut world, 1);
+    // M6: the last room of a full disk is for outcomes.
+    storage.set_space_left(Some(0));
+    for stan in 2.. {
+        if !world.partition.has_reserve() {
+            break;
+        }
+        world.terminal(b"0200", stan, &[]);
+    }
+    let newer = new.rotated();
+    assert_eq!(world.partition.take_keys(world.now, &newer.keys()), Err(KeysRefused::NoRoom));
+    assert_eq!(world.partition.take_keys(world.now, &new.keys()), Ok(()), "they are the ones that it has");
+}
+
+/// What memory let go is marked in the journal as its time was.
+#[test]
+fn section_10_what_a_look_up_brings_after_a_rotation_is_known_by_its_card() {
+    let old = Keyring::new();
+    let storage = MemStorage::new([1; 16]);
+    let (mut world, _) = World::open(&storage, &old, start()).unwrap();
+    for stan in 1..=12 {
+        world.terminal(b"0200", stan, &[]);
+        world.pass(400_000);
+    }
+    let rrn = rrns(&world.requests[..1]).pop_first().unwrap();
+    let now = world.now;
+    drop(world);
+    let (mut world, _) = World::open(&storage.kill(), &old.rotated(), now).unwrap();
+    assert!(world.partition.view().movement_by_rrn(&rrn).is_none(), "memory let the first one go");
+    world.terminal(b"0400", 990, &[(37, rrn.as_str()), (90, "020000000100000000000000000000000000000000")]);
+    assert_eq!((world.reversals.len(), world.answers.last().unwrap().text(39)), (1, Some("00")));
+}
+
+#[test]
+fn section_10_a_rotation_that_loses_power_is_taken_up_by_the_next_start() {
+    let old = Keyring::new();
+    let new = old.rotated();
+    let sold = || {
+        let storage = MemStorage::new([1; 16]);
+        let (mut world, _) = World::open(&storage, &old, start()).unwrap();
+        (1..=400).for_each(|stan| world.terminal(b"0200", stan, &[]));
+        (storage, world)
+    };
+    let rotate = |world: &mut World| {
+        world.partition.take_keys(world.now, &new.keys()).unwrap();
+        world.pass(1000);
+        world.pass(1000);
+    };
+    let whole = {
+        let (storage, mut world) = sold();
+        let before = storage.operations();
+        rotate(&mut world);
+        storage.operations() - before
+    };
+    assert!(whole >= 4, "more than one group: {whole} operations of the disk");
+    for operations in 0..=whole {
+        let (storage, mut world) = sold();
+        storage.power_off_after(operations);
+        rotate(&mut world);
+        let disk = storage.crash(|_| Fate::Lost);
+        let (mut world, _) = World::open(&disk, &new, world.now).unwrap();
+        for stan in [1, 57, 250, 400] {
+            is_known(&mut world, stan);
+        }
+        let marks: BTreeSet<CardHmac> =
+            world.partition.view().movements().filter_map(|movement| movement.fingerprint.card).collect();
+        assert_eq!(
+            marks,
+            BTreeSet::from([world.partition.marks(&PAN.parse().unwrap())[0]]),
+            "after {operations} operations"
+        );
+    }
 }
 
 #[test]

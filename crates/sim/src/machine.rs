@@ -103,7 +103,7 @@ impl Machine {
             reserve_segments: 1,
             mark_commits: 16,
         };
-        let keys = Keys::new(vec![(1, [0x11; 32])], [0x22; 32]);
+        let keys = Keys::new(vec![(1, [0x11; 32])], vec![[0x22; 32]]);
         Options { journal, config: self.config.clone(), keys }
     }
 

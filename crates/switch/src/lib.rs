@@ -41,6 +41,7 @@ pub mod mutant;
 mod operator;
 mod record;
 mod refused;
+mod rekey;
 mod request;
 mod restart;
 mod state;
@@ -66,6 +67,7 @@ pub use crate::movement::{
 };
 pub use crate::operator::Refusal;
 pub use crate::record::{AckVerdict, Entry, FORMAT_VERSION, Record};
+pub use crate::rekey::MarkOf;
 pub use crate::request::pan_digits;
 pub use crate::state::{Exception, Keep, Tombstone};
 pub use crate::view::{CensusRow, LinkView, Next, Outlook};

@@ -82,6 +82,11 @@ impl LookUps {
         })
     }
 
+    /// The cards of what waits.
+    pub(crate) fn cards(&mut self) -> impl Iterator<Item = &mut Card> {
+        self.pending.values_mut().filter_map(|look_up| look_up.arrival.card.as_mut())
+    }
+
     pub(crate) fn forget_connection(&mut self, conn: ConnId) {
         for look_up in self.pending.values_mut().filter(|look_up| look_up.arrival.conn == conn) {
             look_up.connected = false;

@@ -589,6 +589,14 @@ impl Movement {
         self.rrn == rrn || self.terminal_rrn == Some(rrn)
     }
 
+    /// Its card is compared by this mark from now on: one under the look-up key of what it is compared with.
+    pub fn know_card_by(&mut self, mark: CardHmac) {
+        self.fingerprint.card = Some(mark);
+        if let Some(card) = &mut self.card {
+            card.hmac = mark;
+        }
+    }
+
     /// One of the approvals that the issuer gave it.
     pub fn is_approved_by(&self, approval: [u8; 6]) -> bool {
         let first = self.answer.as_ref().and_then(|held| held.approval);

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use iso8583::{Amount, ResponseCode, Stan, TerminalId};
 
 use crate::binary::{Damaged, Stored, stored_enum};
+use crate::card::CardHmac;
 use crate::ids::{LinkNo, Lsn, MovementId};
 use crate::movement::{
     Answer, Class, ConfirmedBy, Evidence, Movement, Reason, ReversalNumbers, Rule, Scope, StateKind, Verdict,
@@ -170,6 +171,16 @@ pub enum Record {
         /// All of it.
         movement: Movement,
     },
+    /// The keys of cards from now on, as in [`Record::Restarted`]: nothing is sealed or marked with them before it.
+    Keys {
+        /// Number and check value; the first of number 0 is the one that what memory holds is marked under.
+        keys: Vec<(u16, [u8; 8])>,
+    },
+    /// What memory holds is compared by another look-up key. Changes nothing but what its cards are known by.
+    Marked {
+        /// Movements that memory holds, and the mark of each.
+        marks: Vec<(MovementId, CardHmac)>,
+    },
     /// A network message takes a STAN of the link (K4).
     StanUsed {
         /// Whose.
@@ -198,6 +209,8 @@ stored_enum!(Record {
     17 => Resolved { id, verdict },
     18 => ExceptionClosed { exception, who, why },
     19 => AnotherApproval { id, approval },
+    20 => Keys { keys },
+    21 => Marked { marks },
 });
 
 impl Record {
@@ -207,6 +220,8 @@ impl Record {
             Record::Intent { movement } | Record::Recalled { movement } => Some(movement.id),
             Record::Exception { id, .. } => *id,
             Record::Restarted { .. }
+            | Record::Keys { .. }
+            | Record::Marked { .. }
             | Record::Tombstone { .. }
             | Record::StanUsed { .. }
             | Record::ExceptionClosed { .. } => None,
@@ -247,6 +262,8 @@ impl Record {
             Record::Tombstone { .. } => "tombstone",
             Record::Recalled { .. } => "recalled",
             Record::StanUsed { .. } => "stan_used",
+            Record::Keys { .. } => "keys",
+            Record::Marked { .. } => "marked",
         }
     }
 }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use crate::machine::{Output, Sending, Switch, keep};
 use crate::movement::{Movement, Reason, Rule, StateKind};
 use crate::record::Record;
+use crate::rekey::MarkOf;
 use crate::table::{decide, takes};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,21 +60,18 @@ fn goes_on(movement: &Movement) -> bool {
 impl Switch {
     /// Begins a life of the process: after the journal was replayed, before the first input.
     ///
-    /// `keys` are the numbers and check values of the keys that seal and find cards in this life; [`Switch::keys`] gives
-    /// them to the next.
-    pub fn start(&mut self, now: Now, keys: Vec<(u16, [u8; 8])>, out: &mut Output) {
+    /// `keys` are the numbers and check values of the keys that seal and find cards in this life, as
+    /// [`Switch::take_keys`] takes them; [`Switch::keys`] gives them to the next.
+    pub fn start(&mut self, now: Now, keys: Vec<(u16, [u8; 8])>, mark_of: MarkOf<'_>, out: &mut Output) {
         let now = self.steady(now);
-        self.write(now, Record::Restarted { epoch: self.state.epoch + 1, keep: keep(&self.config), keys }, out);
+        let known = if self.state.keys.is_empty() { keys.clone() } else { self.state.keys.clone() };
+        self.write(now, Record::Restarted { epoch: self.state.epoch + 1, keep: keep(&self.config), keys: known }, out);
+        self.take_keys(now, keys, mark_of, out);
         let open: alloc::collections::BTreeSet<MovementId> =
             self.state.open.values().flat_map(|tally| tally.ids.iter().copied()).collect();
         for id in open {
             self.resume(now, id, out);
         }
-    }
-
-    /// What the keys of the newest life are known by.
-    pub fn keys(&self) -> &[(u16, [u8; 8])] {
-        &self.state.keys
     }
 
     /// How often this partition was started; the first start is 1.

@@ -217,6 +217,12 @@ impl State {
                 self.keep = Some(*keep).filter(|_| !self.keeps_all);
                 self.forget_offers(wall_ms)?;
             }
+            Record::Keys { keys } => self.keys.clone_from(keys),
+            Record::Marked { marks } => {
+                for (id, mark) in marks {
+                    self.mark(*id, *mark)?;
+                }
+            }
             Record::Intent { movement } => {
                 self.next_id = self.next_id.max(movement.id.0 + 1);
                 self.last_stan.insert(movement.link, movement.sent_as.stan.get());
@@ -522,6 +528,17 @@ impl State {
         if before != after {
             self.leave(id, before);
             self.enter(id, after);
+        }
+        Ok(())
+    }
+
+    /// Its card is known by another mark. Not news about it: its newest record and its age stay.
+    fn mark(&mut self, id: MovementId, mark: CardHmac) -> Result<(), Damaged> {
+        let movement = self.movements.get_mut(&id).ok_or(Damaged { what: "mark of a known movement" })?;
+        let stands = self.by_sale.remove(&(Sale::of(movement), id));
+        movement.know_card_by(mark);
+        if stands {
+            self.by_sale.insert((Sale::of(movement), id));
         }
         Ok(())
     }

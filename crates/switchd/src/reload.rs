@@ -1,4 +1,4 @@
-//! SIGHUP: registry, routes, revocation lists, certificates and their keys are taken anew, all of them or none.
+//! SIGHUP: registry, routes, revocation lists, certificates, their keys and the keys of cards are taken anew, all or none.
 //!
 //! No connection is closed and no movement is touched: a connection that is open keeps its TLS session, its next message is
 //! judged by the new registry, and its next request goes by the new routes. Everything else of the configuration is the
@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 
+use partition::Keys;
 use switch::{Input, LinkNo, Route};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::registry::Registry;
-use crate::config::{LinkSettings, LinkTls, Settings};
+use crate::config::{JournalSettings, LinkSettings, LinkTls, Settings};
 use crate::observe::expiry::Endings;
 use crate::serve::Prepared;
 use crate::shell::Shell;
@@ -33,22 +34,21 @@ pub(crate) struct Current {
 }
 
 /// What a reload did.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Reloaded {
+    /// The keys of cards, for the partition.
+    pub(crate) keys: Keys,
     /// Sections that have changed and are the next start's.
     pub(crate) at_start: Vec<&'static str>,
 }
 
 /// Takes what was read, or says why none of it is taken.
-pub(crate) fn take(shell: &Shell, prepared: Prepared, keys_changed: bool) -> Result<Reloaded, String> {
+pub(crate) fn take(shell: &Shell, prepared: Prepared) -> Result<Reloaded, String> {
     let running = &shell.settings;
-    let (mut settings, terminals, links, endings) = prepared.into_parts();
+    let (mut settings, keys, terminals, links, endings) = prepared.into_parts();
     fits(running, &settings)?;
-    let mut at_start = changed(running, &settings);
+    let at_start = changed(running, &settings);
     let links = links_of(running, &settings, links, &shell.current().links);
-    if keys_changed {
-        at_start.push("[journal] keys");
-    }
     let routes: Vec<Route> = std::mem::take(&mut settings.core.routes);
     let number = shell.current().number + 1;
     let registry = std::mem::take(&mut settings.registry);
@@ -56,7 +56,7 @@ pub(crate) fn take(shell: &Shell, prepared: Prepared, keys_changed: bool) -> Res
     let endings = Endings::new(endings);
     shell.replace_current(Current { number, registry, acceptor: TlsAcceptor::from(terminals), links, endings });
     shell.mailbox.push(Input::Routes(routes));
-    Ok(Reloaded { at_start })
+    Ok(Reloaded { keys, at_start })
 }
 
 /// What the new registry and routes name must be there in the running daemon, and be the same.
@@ -114,7 +114,9 @@ fn changed(running: &Settings, new: &Settings) -> Vec<&'static str> {
             changed.push(section);
         }
     };
-    compare("[journal]", &running.journal, &new.journal);
+    // The key file is taken from wherever it is now.
+    let journal = |settings: &Settings| JournalSettings { keys: PathBuf::new(), ..settings.journal.clone() };
+    compare("[journal]", &journal(running), &journal(new));
     let listen =
         |settings: &Settings| (settings.listen.address, settings.listen.addresses_file.clone(), settings.listen.tcp);
     compare("[listen]", &listen(running), &listen(new));

@@ -49,6 +49,9 @@ pub(crate) struct Prepared {
     endings: Vec<Ending>,
 }
 
+/// What a reload takes: the settings, the keys of cards, the terminals' TLS, the links', and when certificates end.
+pub(crate) type Parts = (Settings, Keys, Arc<ServerConfig>, BTreeMap<LinkNo, LinkSecurity>, Vec<Ending>);
+
 /// What a good configuration names, counted.
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
@@ -62,14 +65,14 @@ pub(crate) struct Summary {
 }
 
 impl Prepared {
-    /// The keys of the journal.
+    /// The keys of cards.
     pub(crate) fn keys(&self) -> &Keys {
         &self.keys
     }
 
-    /// What a reload takes.
-    pub(crate) fn into_parts(self) -> (Settings, Arc<ServerConfig>, BTreeMap<LinkNo, LinkSecurity>, Vec<Ending>) {
-        (self.settings, self.terminals, self.links, self.endings)
+    /// All of it.
+    pub(crate) fn into_parts(self) -> Parts {
+        (self.settings, self.keys, self.terminals, self.links, self.endings)
     }
 
     /// What it names, counted.
@@ -80,7 +83,7 @@ impl Prepared {
             links: self.settings.links.len(),
             routes: self.settings.core.routes.len(),
             certificates: self.settings.registry.len(),
-            pan_keys: self.keys.pan_keys(),
+            pan_keys: self.keys.pan_checks().len(),
             journal: self.settings.journal.dir.display().to_string(),
         }
     }

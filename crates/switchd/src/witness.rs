@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use partition::Found;
@@ -24,6 +25,9 @@ use crate::shell::worker::Worker;
 
 /// How old what it says may be while the daemon runs.
 const FOLLOW_EVERY: Duration = Duration::from_secs(10);
+
+/// How long new keys wait for it.
+const WRITING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is in the file, as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +50,18 @@ struct Seen {
     at_ms: u64,
     /// An operator takes whatever journal is found at the next start.
     adopted: Option<Adopted>,
+}
+
+impl Seen {
+    /// This PAN key seals; whether that is news.
+    fn remember(&mut self, key: (u16, [u8; 8])) -> bool {
+        let name = key_name(key);
+        let new = !self.keys.contains(&name);
+        if new {
+            self.keys.push(name);
+        }
+        new
+    }
 }
 
 /// Who decided that a journal is to be taken, and why.
@@ -177,13 +193,10 @@ impl Witness {
         if let Some(Adopted { who, why }) = &before.adopted {
             tracing::warn!(target: "audit", who, why, last_record = found.last.0, "a journal was adopted (K5)");
         }
-        let mut keys = before.keys;
-        let seals = key_name(found.seals);
-        if !keys.contains(&seals) {
-            keys.push(seals);
-        }
-        let journal = hex(&found.identity);
-        self.seen = Some(Seen { journal, last: found.last.0, starts: found.epoch, made_ns, keys, ..Seen::default() });
+        let (journal, keys) = (hex(&found.identity), before.keys);
+        let mut seen = Seen { journal, last: found.last.0, starts: found.epoch, made_ns, keys, ..Seen::default() };
+        seen.remember(found.seals);
+        self.seen = Some(seen);
         Ok(())
     }
 
@@ -195,6 +208,17 @@ impl Witness {
             seen.made_ns = made_ns(&self.dir);
         }
         self.write(last, false);
+    }
+
+    /// This PAN key is about to seal, in a journal that is durable up to record `last`. Waits until that is written, and not
+    /// for ever: a disk that hangs stops no movement.
+    pub(crate) fn seals(&mut self, key: (u16, [u8; 8]), last: u64) {
+        if self.seen.as_mut().is_some_and(|seen| seen.remember(key)) {
+            let written = self.write_in_turn(last, false);
+            if written.recv_timeout(WRITING_PATIENCE).is_err() {
+                tracing::warn!(file = %self.file.display(), "the witness is slow to be written, and does not know the new PAN key yet");
+            }
+        }
     }
 
     /// Says now and then, on a thread of its own, how far the journal is. Cheap otherwise.
@@ -210,16 +234,21 @@ impl Witness {
 
     /// After a clean stop: this is all of it.
     pub(crate) fn stopped(mut self, last: u64) {
-        let (file, failing, seen) = (self.file.clone(), Arc::clone(&self.failing), self.next(last, true));
-        let (done, wait) = std::sync::mpsc::channel();
+        let _ = self.write_in_turn(last, true).recv();
+    }
+
+    /// Writes on the thread, after what it has to write already; says when that is done.
+    fn write_in_turn(&mut self, last: u64, clean: bool) -> Receiver<()> {
+        let (file, failing, seen) = (self.file.clone(), Arc::clone(&self.failing), self.next(last, clean));
+        let (done, wait) = mpsc::channel();
         self.worker.run(move || {
             if let Some(seen) = seen {
                 say(&file, &seen, &failing);
             }
-            // Whoever waits is there until this is sent.
+            // Nobody may wait any more.
             let _ = done.send(());
         });
-        let _ = wait.recv();
+        wait
     }
 
     fn write(&mut self, last: u64, clean: bool) {

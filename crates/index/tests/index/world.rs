@@ -50,7 +50,7 @@ fn options(keys: ([u8; 32], [u8; 32])) -> Options {
     config.links.insert(BANK, Link { sign_on: false, echo_after_ms: 0, ..Link::default() });
     config.routes.push(Route { prefix: String::new(), issuer: IssuerNo(1) });
     let journal = journal::Options { segment_bytes: 16 << 10, group_bytes_max: 8 << 10, ..journal::Options::default() };
-    Options { journal, config, keys: Keys::new(vec![(1, keys.0)], keys.1) }
+    Options { journal, config, keys: Keys::new(vec![(1, keys.0)], vec![keys.1]) }
 }
 
 impl World {

@@ -301,8 +301,8 @@ impl Book {
                 }
             }
             // Numbers of reversals, reversals that changed nothing, recalled movements, STANs of network messages,
-            // closed exceptions, second approvals: nothing of it moves what stands.
-            7 | 12 | 15 | 16 | 18 | 19 => {}
+            // closed exceptions, second approvals, keys and marks of cards: nothing of it moves what stands.
+            7 | 12 | 15 | 16 | 18 | 19 | 20 | 21 => {}
             _ => return Err(Unreadable),
         }
         Ok(())

@@ -79,7 +79,7 @@ fn k4_without_a_free_stan_a_request_is_refused_and_leaves_no_record() {
     config.routes.push(Route { prefix: String::new(), issuer: IssuerNo(1) });
     let mut core = Switch::new(config);
     let now = Now { uptime_ms: 1, wall_ms: 1_795_331_289_000 };
-    core.start(now, vec![], &mut Output::default());
+    core.start(now, vec![], &|_| None, &mut Output::default());
     let link = LinkId { index: 1, generation: 1 };
     core.turn(now, Input::LinkOpened { link, number: LINK }, &mut Output::default());
     assert_eq!(turn(&mut core, now, request(1)), ["stan 000001"]);
@@ -108,7 +108,7 @@ fn k4_a_sign_on_without_a_free_stan_is_asked_for_again() {
     config.routes.push(Route { prefix: String::new(), issuer: IssuerNo(1) });
     let mut core = Switch::new(config);
     let now = Now { uptime_ms: 1_000, wall_ms: 1_795_331_289_000 };
-    core.start(now, vec![], &mut Output::default());
+    core.start(now, vec![], &|_| None, &mut Output::default());
     let opened = |index, number| Input::LinkOpened { link: LinkId { index, generation: 1 }, number };
     core.turn(now, opened(1, busy), &mut Output::default());
     turn(&mut core, now, request(1));

@@ -11,6 +11,7 @@ mod rekeys;
 mod resolve;
 mod restart;
 mod reversals;
+mod rotation;
 mod sequences;
 mod speak;
 mod terminal;

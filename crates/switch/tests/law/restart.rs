@@ -195,7 +195,7 @@ fn k3_r4_a_restart_sends_what_is_owed_and_wakes_nothing_that_is_parked() {
 fn each_life_has_its_number_and_the_keys_that_it_began_with() {
     let mut world = World::new(config());
     for epoch in 1..=3 {
-        assert_eq!((world.core().epoch(), world.core().keys()), (epoch, &[(1, [7; 8])][..]));
+        assert_eq!((world.core().epoch(), world.core().keys()), (epoch, &[(0, [0; 8]), (1, [7; 8])][..]));
         world.run("crash");
     }
 }

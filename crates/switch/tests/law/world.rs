@@ -19,6 +19,7 @@
 //! report FATE               the next write is reported as written (default), notsent, partial, undeliverable, unbuildable or silent
 //! pass MS                   time goes by, timers fire
 //! written · never-sent · late FATE   the report of the oldest write that was left `silent`
+//! rotate [at-start]              another look-up key: terminals' cards have other marks (at-start: memory's from the next start on)
 //! close [conn N] · link down|up [N] · crash · clean-restart · drain
 //! waits                          the newest answer waits for the newest record
 //! ready COUNT                    so many connections of links take requests
@@ -71,6 +72,8 @@ pub(crate) struct World {
     numbers: BTreeSet<u64>,
     /// The state of each movement as it was told last.
     told: BTreeMap<MovementId, StateKind>,
+    /// The look-up key.
+    look_up: u8,
 }
 
 pub(crate) fn config() -> Config {
@@ -114,10 +117,22 @@ pub(crate) fn window_of(reversals: usize) -> impl FnOnce(&mut Config) {
     move |config| config.issuers.get_mut(&IssuerNo(1)).unwrap().reversal_window = reversals
 }
 
-fn card(number: usize) -> Card {
+fn card(number: usize, look_up: u8) -> Card {
     let pan: iso8583::Pan = PANS[number].parse().unwrap();
     let sealed = SealedPan { key: 1, nonce: [number as u8; 12], sealed: [number as u8; SEALED_BYTES] };
-    Card { sealed, hmac: CardHmac([number as u8; 16]), masked: pan.masked() }
+    Card { sealed, hmac: mark(&sealed, look_up), masked: pan.masked() }
+}
+
+/// What a sealed card is known by under a look-up key.
+fn mark(sealed: &SealedPan, look_up: u8) -> CardHmac {
+    let mut mark = [sealed.sealed[0]; 16];
+    mark[15] = look_up;
+    CardHmac(mark)
+}
+
+/// A key that seals, and look-up keys up to this one, the newest first.
+fn keys(look_up: u8) -> Vec<(u16, [u8; 8])> {
+    (0..=look_up).rev().map(|key| (0, [key; 8])).chain([(1, [7; 8])]).collect()
 }
 
 struct Words<'a>(Vec<&'a str>);
@@ -174,6 +189,7 @@ impl World {
             took: (0, 0),
             numbers: BTreeSet::new(),
             told: BTreeMap::new(),
+            look_up: 0,
         };
         world.begin();
         world.link_up(1);
@@ -247,6 +263,7 @@ impl World {
                 self.turn(Input::Link { number: LinkNo { issuer: IssuerNo(1), number: 1 }, order });
             }
             "crash" => self.crash(),
+            "rotate" => self.rotate(words.has("at-start")),
             "drain" => self.turn(Input::Admission(Admission::Draining)),
             "journal-full" => self.turn(Input::Admission(Admission::JournalFull)),
             "admit" => self.turn(Input::Admission(Admission::Open)),
@@ -324,7 +341,7 @@ impl World {
         message.set(52, &[7; 8]);
         message.set(64, &[8; 8]);
         words.alter(&mut message);
-        self.terminal_sends(message, words, Some(card(card_number)));
+        self.terminal_sends(message, words, Some(card(card_number, self.look_up)));
     }
 
     fn reverse(&mut self, words: &Words<'_>) {
@@ -361,7 +378,8 @@ impl World {
         if let Some(text) = words.option("de95") {
             message.set(95, text.replace('_', " ").as_bytes());
         }
-        let card = words.option("card").map(|number| card(number.parse().unwrap()));
+        let look_up = self.look_up;
+        let card = words.option("card").map(|number| card(number.parse().unwrap(), look_up));
         words.alter(&mut message);
         self.terminal_sends(message, words, card);
     }
@@ -516,8 +534,18 @@ impl World {
 
     fn begin(&mut self) {
         let mut out = Output::default();
-        self.core.as_mut().unwrap().start(self.now, vec![(1, [7; 8])], &mut out);
+        let look_up = self.look_up;
+        self.core.as_mut().unwrap().start(self.now, keys(look_up), &|sealed| Some(mark(sealed, look_up)), &mut out);
         self.take(out);
+    }
+
+    fn rotate(&mut self, at_start: bool) {
+        self.look_up += 1;
+        if !at_start {
+            let (look_up, mut out) = (self.look_up, Output::default());
+            self.core.as_mut().unwrap().take_keys(self.now, keys(look_up), &|sealed| Some(mark(sealed, look_up)), &mut out);
+            self.take(out);
+        }
     }
 
     /// The report of the oldest write that was left without one.
@@ -530,7 +558,13 @@ impl World {
         let (query, asked) = self.lookups.remove(0);
         let mut finder = Finder::new(asked);
         self.records.iter().enumerate().for_each(|(at, entry)| finder.take(Lsn(at as u64 + 1), entry).unwrap());
-        self.turn(Input::Found { query, found: Some(finder.finish()) });
+        let mut found = finder.finish();
+        for movement in &mut found {
+            // As the partition does.
+            let card = movement.card.expect("every movement here has one");
+            movement.know_card_by(mark(&card.sealed, self.look_up));
+        }
+        self.turn(Input::Found { query, found: Some(found) });
     }
 
     fn turn(&mut self, input: Input) {

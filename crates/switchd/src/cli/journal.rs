@@ -258,10 +258,9 @@ fn line(lsn: Lsn, entry: &Entry, known: &BTreeMap<MovementId, Known>, lang: Lang
 /// The line of a record that is about no movement.
 fn about_none(record: &Record) -> Option<String> {
     match record {
-        Record::Restarted { epoch, keys, .. } => {
-            let keys: Vec<String> = keys.iter().map(|(number, _)| number.to_string()).collect();
-            Some(format!("start {epoch}, with keys {} (0: the look-up key)", keys.join(", ")))
-        }
+        Record::Restarted { epoch, keys, .. } => Some(format!("start {epoch}, with keys {}", numbers(keys))),
+        Record::Keys { keys } => Some(format!("keys {} from now on", numbers(keys))),
+        Record::Marked { marks } => Some(format!("{} cards of memory are compared by another look-up key", marks.len())),
         Record::Tombstone { terminal, stan, .. } => {
             Some(format!("a reversal of {terminal} STAN {stan} without an original (D11)"))
         }
@@ -286,6 +285,12 @@ fn about_none(record: &Record) -> Option<String> {
         | Record::Resolved { .. }
         | Record::ReversalSeen { .. } => None,
     }
+}
+
+/// The numbers of keys.
+fn numbers(keys: &[(u16, [u8; 8])]) -> String {
+    let numbers: Vec<String> = keys.iter().map(|(number, _)| number.to_string()).collect();
+    format!("{} (0: a look-up key)", numbers.join(", "))
 }
 
 /// The movement as a record holds all of it.

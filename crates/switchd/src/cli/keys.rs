@@ -1,12 +1,12 @@
 //! `switchd keys`: which keys protect cards, and a new one for what comes.
 //!
-//! Shows numbers, never a key. Invariant: no key is ever taken out of the file, so that every old record opens and every
-//! journal still fits.
+//! Shows numbers and check values, never a key. Invariant: no key is ever taken out of the file, so that every old record opens,
+//! every old record is found, and every journal still fits.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use partition::Keys;
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  switchd keys list --config state/switchd.toml\n  switchd keys rotate --config state/switchd.toml"
+    after_help = "Examples:\n  switchd keys list --config state/switchd.toml\n  switchd keys rotate pan --config state/switchd.toml"
 )]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
@@ -24,12 +24,28 @@ pub(crate) struct KeysArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The numbers of the keys in the file that a configuration names.
+    /// The keys in the file that a configuration names: what each is for, by number and check value.
     #[command(after_help = "Example:\n  switchd keys list --config state/switchd.toml --json")]
     List(File),
-    /// Put a new PAN key first: from the next start on it seals; the others stay, and open what they sealed.
-    #[command(after_help = "Example:\n  switchd keys rotate --config state/switchd.toml")]
-    Rotate(File),
+    /// Put a new key before the others of its kind: it is used from the next SIGHUP or start on; the others stay.
+    #[command(
+        after_help = "Examples:\n  switchd keys rotate pan --config state/switchd.toml\n  switchd keys rotate hmac --config state/switchd.toml"
+    )]
+    Rotate {
+        /// Which kind.
+        #[arg(value_enum)]
+        kind: Kind,
+        #[command(flatten)]
+        file: File,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// Card numbers are sealed with it (AES-256-GCM).
+    Pan,
+    /// Cards are known by it: repeats, equal sales, reversals, `switchd tx --card` (HMAC-SHA256).
+    Hmac,
 }
 
 #[derive(Debug, Args)]
@@ -42,37 +58,75 @@ struct File {
     json: bool,
 }
 
+/// One key. A check value changes with its key and tells nothing of it.
+#[derive(Serialize)]
+struct PanKey {
+    number: u16,
+    check: String,
+}
+
 #[derive(Serialize)]
 struct Listed {
     file: PathBuf,
-    /// The one that seals.
-    sealing: Option<u16>,
-    /// All that open.
-    opening: Vec<u16>,
+    /// The newest first: it seals, and all of them open.
+    pan: Vec<PanKey>,
+    /// Check values, the newest first: cards are compared by it, and old records are found by all of them.
+    hmac: Vec<String>,
+}
+
+impl Listed {
+    fn new(file: PathBuf, keys: &Keys) -> Listed {
+        let pan = keys.pan_checks().into_iter().map(|(number, check)| PanKey { number, check: hex(check) });
+        let hmac = keys.look_up_checks().into_iter().map(hex);
+        Listed { file, pan: pan.collect(), hmac: hmac.collect() }
+    }
+
+    fn print(&self) {
+        println!("{}, by check values, which tell nothing of the keys:", self.file.display());
+        for (at, PanKey { number, check }) in self.pan.iter().enumerate() {
+            let what = if at == 0 { "seals and opens" } else { "opens what it sealed" };
+            println!("  pan {number:<5} {check}  {what}");
+        }
+        for (at, check) in self.hmac.iter().enumerate() {
+            let what = if at == 0 { "cards are known by it" } else { "finds what was recorded under it" };
+            println!("  hmac      {check}  {what}");
+        }
+        if self.pan.len() + self.hmac.len() > 2 {
+            println!("Old keys stay in the file: a journal opens only with every key that it was ever served with.");
+        }
+    }
 }
 
 /// Does one of the two.
 pub(crate) fn run(args: &KeysArgs) -> Result<Exit, Failure> {
     let (file, rotate) = match &args.command {
-        Command::List(file) => (file, false),
-        Command::Rotate(file) => (file, true),
+        Command::List(file) => (file, None),
+        Command::Rotate { kind, file } => (file, Some(kind)),
     };
     let path = config::load(&file.config).map_err(|problems| Failure::new(Exit::Config, problems))?.journal.keys;
     let mut keys = Keys::read(&path).map_err(|error| Failure::new(Exit::Config, anyhow!(error)))?;
-    if rotate {
-        keys = keys.rotated().ok_or_else(|| anyhow!("every key number is in use"))?;
+    if let Some(kind) = rotate {
+        keys = match kind {
+            Kind::Pan => keys.with_new_pan_key().ok_or_else(|| anyhow!("every key number is in use"))?,
+            Kind::Hmac => keys.with_new_look_up_key(),
+        };
         keys.replace(&path).map_err(|error| Failure::new(Exit::Failed, anyhow!(error)))?;
     }
-    let opening = keys.pan_numbers();
-    let listed = Listed { file: path, sealing: opening.first().copied(), opening };
+    let listed = Listed::new(path, &keys);
     if file.json {
         println!("{}", serde_json::to_string(&listed).context("the answer")?);
         return Ok(Exit::Done);
     }
-    let numbers: Vec<String> = listed.opening.iter().map(ToString::to_string).collect();
-    println!("{}: PAN key {} seals, {} open, one look-up key", listed.file.display(), numbers[0], numbers.join(", "));
-    if rotate {
-        println!("next: restart the daemon, which seals with it from then on; and back the file up, beside no journal");
+    listed.print();
+    if rotate.is_some() {
+        println!(
+            "next: back the file up, beside no journal; then SIGHUP, or restart the daemon, which uses it from then on"
+        );
+        println!("      (under systemd's LoadCredential: restart, as a running service keeps the copy of its start)");
     }
     Ok(Exit::Done)
+}
+
+fn hex(check: [u8; 8]) -> String {
+    check.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use index::{Live, Retain};
 use journal::FsStorage;
-use partition::{CheckpointDone, Commit, Committed, Partition};
+use partition::{CheckpointDone, Commit, Committed, Keys, Partition};
 use switch::{Action, Admission, Input, LinkWish, Movement, Now, Switch};
 use tokio::sync::{mpsc, oneshot};
 
@@ -440,21 +440,31 @@ impl Engine {
     /// Takes files that were read anew, all of them or none.
     fn reload(&mut self, read: Result<Prepared, Problems>) {
         let taken = read.map_err(|problems| problems.to_string()).and_then(|prepared| {
-            let keys_changed = !self.partition.has_keys(prepared.keys());
-            reload::take(&self.shell, prepared, keys_changed)
+            self.partition.fits(prepared.keys()).map_err(|refused| format!("[journal] keys: {refused}"))?;
+            reload::take(&self.shell, prepared)
         });
         match taken {
             Ok(reloaded) => {
+                self.take_keys(&reloaded.keys);
                 let certificates = self.shell.current().registry.len();
                 if !reloaded.at_start.is_empty() {
                     let at_start = reloaded.at_start.join(", ");
                     tracing::warn!(at_start, "changed, and not read again while it runs; next: restart");
                 }
-                tracing::info!(target: "audit", certificates, "reloaded: registry, routes, certificates and their keys");
+                tracing::info!(target: "audit", certificates, pan_key = reloaded.keys.pan_checks()[0].0, "reloaded: registry, routes, certificates and keys");
             }
             Err(problems) => {
                 tracing::error!(%problems, "the reload is refused and nothing is taken of it; next: correct it, SIGHUP again");
             }
+        }
+    }
+
+    /// Cards are sealed and marked with these from now on; they fit.
+    fn take_keys(&mut self, keys: &Keys) {
+        // The witness first: a copy of the journal that lacks what this key seals is never adopted with it (K5).
+        self.witness.seals(keys.pan_checks()[0], self.partition.durable().0);
+        if let Err(refused) = self.partition.take_keys(clock::now(), keys) {
+            tracing::error!(%refused, "the keys of cards are not taken; the old ones stay");
         }
     }
 

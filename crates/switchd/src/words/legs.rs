@@ -105,9 +105,12 @@ fn text(record: &Record, currency: &str) -> Both {
             Both::new(format!("an entry for a person ({})", rule.name()), format!("列入人工清单（{}）", rule.name()))
         }
         // Not about a movement.
-        Record::Restarted { .. } | Record::Tombstone { .. } | Record::StanUsed { .. } | Record::ExceptionClosed { .. } => {
-            Both::new(record.name(), record.name())
-        }
+        Record::Restarted { .. }
+        | Record::Keys { .. }
+        | Record::Marked { .. }
+        | Record::Tombstone { .. }
+        | Record::StanUsed { .. }
+        | Record::ExceptionClosed { .. } => Both::new(record.name(), record.name()),
     }
 }
 
