@@ -20,6 +20,7 @@ mod expiry;
 mod failed_sync;
 mod fault_matrix;
 mod faults;
+mod history;
 mod hostile;
 mod hung_sync;
 mod index;

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use journal::{Lsn, ReadError, Reader, Storage, Tail};
-use switch::{Movement, MovementId, Query};
+use switch::{About, Movement, MovementId, Query};
 
 use crate::contain::died;
 use crate::engine::Kind;
@@ -66,6 +66,9 @@ pub enum Unavailable {
     /// It failed in the middle of the look-up, and will be built again.
     #[error("the index failed and is built again: {0}; next: try again")]
     Failed(String),
+    /// The journal itself cannot be read; the index is as it was.
+    #[error("{0}; next: `switchd journal verify`")]
+    Journal(String),
 }
 
 /// What the thread is doing.
@@ -217,12 +220,31 @@ impl<S: Storage> Live<S> {
         self.ask(|index, reader| index.histories(reader, what, most))
     }
 
+    /// The same of what `wanted` takes; `None` when `go_on` said no.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn chosen(
+        &self,
+        what: &LookUp,
+        most: usize,
+        wanted: &dyn Fn(About<'_>) -> bool,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Found>, Unavailable> {
+        // Whoever reads for long holds up an index that is to be taken away.
+        let on = || go_on() && !self.shared.stopping() && !self.shared.damaged.load(Ordering::Acquire);
+        self.ask(|index, reader| index.chosen(reader, what, most, wanted, &on))
+    }
+
     fn ask<T>(&self, question: impl FnOnce(&Index, &Reader<S>) -> Result<T, Error>) -> Result<T, Unavailable> {
         let shared = &self.shared;
         self.wait_for(shared.reader.durable())?;
         let index = shared.index.read().unwrap_or_else(PoisonError::into_inner);
         let Some(index) = index.as_ref() else { return Err(shared.building()) };
         question(index, &shared.reader).map_err(|error| {
+            if let Error::Scan(_) = error {
+                return Unavailable::Journal(error.to_string());
+            }
             // Whatever it is, an index that is built anew has it right, or fails where it is reported.
             shared.damaged.store(true, Ordering::Release);
             self.wake();

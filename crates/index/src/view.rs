@@ -38,6 +38,9 @@ pub enum Error {
         /// What is wrong with it.
         source: switch::Damaged,
     },
+    /// A part of the journal could not be read from one record to the next, which the index has no part in.
+    #[error("the journal cannot be read: {0}")]
+    Scan(Box<Error>),
     /// The directory of the index cannot be made or emptied.
     #[error("cannot {action} {path}: {source}")]
     Dir {
@@ -152,7 +155,7 @@ impl Index {
         Ok(contained(|| self.engine.sync())?)
     }
 
-    fn facts(&self, segment: u64) -> Result<Option<Facts>, Error> {
+    pub(crate) fn facts(&self, segment: u64) -> Result<Option<Facts>, Error> {
         let mut key = Bytes::default();
         let value = contained(|| self.engine.get(key.begin(kind::SEGMENT).number(segment).as_slice()))?;
         value.map(|value| Facts::read(&value).ok_or(Error::Entry)).transpose()

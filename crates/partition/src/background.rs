@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use journal::{ReadError, Reader, Storage};
-use switch::{Config, Damaged, Entry, Finder, Historian, Input, Lsn, Movement, Query, QueryId, Switch, Told};
+use switch::{About, Config, Damaged, Entry, Finder, Historian, Histories, Input, Lsn, Query, QueryId, Switch};
 
 /// A scan of the journal for one query.
 pub struct LookUp<S: Storage> {
@@ -41,16 +41,28 @@ impl<S: Storage> HistoryJob<S> {
         HistoryJob { reader }
     }
 
-    /// Scans what is durable. Blocks, and disturbs nobody: it reads files. The newest `most` movements, oldest first, and how
-    /// many older ones were left out.
+    /// Scans what is durable. Blocks, and disturbs nobody but retention: it reads files. The newest `most` of what is
+    /// `wanted`; `None` when `go_on`, which is asked before each record, said no.
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn run(self, wanted: impl Fn(&Movement) -> bool, most: usize) -> Result<(Vec<Told>, u64), ScanError> {
+    pub fn run(
+        self,
+        wanted: impl Fn(About<'_>) -> bool,
+        most: usize,
+        go_on: impl Fn() -> bool,
+    ) -> Result<Option<Histories>, ScanError> {
         let mut historian = Historian::new(wanted, most);
-        let from = journal::Lsn(1).max(self.reader.oldest());
-        scan(&self.reader, from, self.reader.durable(), |lsn, entry| historian.take(lsn, entry))?;
-        Ok(historian.finish())
+        let (from, upto) = (journal::Lsn(1).max(self.reader.oldest()), self.reader.durable());
+        let mut stopped = false;
+        scan_while(&self.reader, from, upto, |lsn, entry| {
+            stopped = !go_on();
+            if stopped {
+                return Ok(ControlFlow::Break(()));
+            }
+            historian.take(lsn, entry).map(ControlFlow::Continue)
+        })?;
+        Ok((!stopped).then(|| historian.finish()))
     }
 }
 
@@ -157,9 +169,19 @@ fn scan<S: Storage>(
     upto: journal::Lsn,
     mut each: impl FnMut(Lsn, &Entry) -> Result<(), Damaged>,
 ) -> Result<(), CheckpointError> {
+    scan_while(reader, from, upto, |lsn, entry| each(lsn, entry).map(ControlFlow::Continue))
+}
+
+/// The same, until `each` breaks.
+fn scan_while<S: Storage>(
+    reader: &Reader<S>,
+    from: journal::Lsn,
+    upto: journal::Lsn,
+    mut each: impl FnMut(Lsn, &Entry) -> Result<ControlFlow<()>, Damaged>,
+) -> Result<(), CheckpointError> {
     let mut damaged = None;
     reader.for_each(from, upto, |lsn, payload| match Entry::decode(payload).and_then(|entry| each(Lsn(lsn.0), &entry)) {
-        Ok(()) => ControlFlow::Continue(()),
+        Ok(flow) => flow,
         Err(error) => {
             damaged = Some(error);
             ControlFlow::Break(())

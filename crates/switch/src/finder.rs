@@ -70,25 +70,57 @@ pub struct Told {
     pub records: Vec<(Lsn, Entry)>,
 }
 
-/// Collects the whole history of the movements that `wanted` takes, from records in their order: for people.
+/// What a search for people judges.
+#[derive(Clone, Copy, Debug)]
+pub enum About<'a> {
+    /// A movement as it began.
+    Movement(&'a Movement),
+    /// A record that is about no movement, as [`Record::alone`] says.
+    Alone(&'a Entry),
+}
+
+/// What a search for people found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histories {
+    /// The movements, oldest first.
+    pub told: Vec<Told>,
+    /// Records that are about no movement (D11), and those that closed one of them, in their order.
+    pub alone: Vec<(Lsn, Entry)>,
+    /// Older ones that are not among them.
+    pub left_out: u64,
+}
+
+/// Collects the whole history of what `wanted` takes, from records in their order: for people.
 ///
-/// Not the look-up that decisions are made on: that is [`Finder`]. Keeps the newest movements where there are more than
-/// it may keep.
+/// Not the look-up that decisions are made on: that is [`Finder`]. Keeps the newest movements, and the newest records about
+/// none, where there are more than it may keep.
 #[derive(Debug)]
 pub struct Historian<W> {
     wanted: W,
     most: usize,
     state: State,
     records: BTreeMap<MovementId, Vec<(Lsn, Entry)>>,
+    alone: BTreeMap<Lsn, Entry>,
+    /// What closed one of those, by the record that it closed.
+    closed: BTreeMap<Lsn, (Lsn, Entry)>,
     /// The newest movement that was let go again.
-    left_out: Option<MovementId>,
-    dropped: u64,
+    let_go: Option<MovementId>,
+    left_out: u64,
 }
 
-impl<W: Fn(&Movement) -> bool> Historian<W> {
+impl<W: Fn(About<'_>) -> bool> Historian<W> {
     /// One that has seen no record, and keeps `most` movements.
     pub fn new(wanted: W, most: usize) -> Self {
-        Historian { wanted, most, state: State::keeping_all(), records: BTreeMap::new(), left_out: None, dropped: 0 }
+        Historian {
+            wanted,
+            most,
+            state: State::keeping_all(),
+            records: BTreeMap::new(),
+            alone: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            let_go: None,
+            left_out: 0,
+        }
     }
 
     /// Takes the next record.
@@ -96,26 +128,47 @@ impl<W: Fn(&Movement) -> bool> Historian<W> {
     /// # Errors
     /// The record does not follow from those before it.
     pub fn take(&mut self, lsn: Lsn, entry: &Entry) -> Result<(), Damaged> {
-        if !concerns(&self.state, entry, &self.wanted) {
+        self.take_alone(lsn, entry);
+        if !concerns(&self.state, entry, |movement| (self.wanted)(About::Movement(movement))) {
             return Ok(());
         }
         self.state.apply(lsn, entry)?;
-        let Some(id) = entry.record.movement().filter(|id| Some(*id) > self.left_out) else { return Ok(()) };
+        let Some(id) = entry.record.movement().filter(|id| Some(*id) > self.let_go) else { return Ok(()) };
         self.records.entry(id).or_default().push((lsn, entry.clone()));
         if self.records.len() > self.most {
-            self.left_out = self.records.pop_first().map(|(id, _)| id);
-            self.dropped += 1;
+            self.let_go = self.records.pop_first().map(|(id, _)| id);
+            self.left_out += 1;
         }
         Ok(())
     }
 
-    /// What was found, oldest first, and how many older movements were not kept.
-    pub fn finish(self) -> (Vec<Told>, u64) {
+    fn take_alone(&mut self, lsn: Lsn, entry: &Entry) {
+        if let Record::ExceptionClosed { exception, .. } = &entry.record
+            && self.alone.contains_key(exception)
+        {
+            self.closed.insert(*exception, (lsn, entry.clone()));
+        }
+        if entry.record.alone().is_none() || !(self.wanted)(About::Alone(entry)) {
+            return;
+        }
+        self.alone.insert(lsn, entry.clone());
+        if self.alone.len() > self.most
+            && let Some((oldest, _)) = self.alone.pop_first()
+        {
+            self.closed.remove(&oldest);
+            self.left_out += 1;
+        }
+    }
+
+    /// What was found.
+    pub fn finish(self) -> Histories {
         let mut movements = self.state.movements;
         let told = self
             .records
             .into_iter()
             .filter_map(|(id, records)| movements.remove(&id).map(|movement| Told { movement, records }));
-        (told.collect(), self.dropped)
+        let mut alone = self.alone;
+        alone.extend(self.closed.into_values());
+        Histories { told: told.collect(), alone: alone.into_iter().collect(), left_out: self.left_out }
     }
 }

@@ -56,7 +56,7 @@ pub use crate::binary::Damaged;
 pub use crate::card::{Card, CardHmac, SEALED_BYTES, SealedPan};
 pub use crate::codes::{CodeTable, Money};
 pub use crate::config::{AtDeadline, Config, Group, Issuer, Link, OnRekey, OnRepeat, Route};
-pub use crate::finder::{Finder, Historian, Told};
+pub use crate::finder::{About, Finder, Historian, Histories, Told};
 pub use crate::ids::{ActionId, AskId, ConnId, GroupNo, IssuerNo, LinkId, LinkNo, Lsn, MovementId, Now, QueryId};
 pub use crate::input::{Admission, Case, Input, LinkOrder, LinkWish, Report};
 pub use crate::machine::{Output, Switch, Timer};

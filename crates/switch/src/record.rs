@@ -240,6 +240,17 @@ impl Record {
         }
     }
 
+    /// Whose message made it, where it is about no movement: a tombstone, or an entry for a request that never became one
+    /// (D11).
+    pub fn alone(&self) -> Option<(TerminalId, Stan)> {
+        // What else is about no movement (a start, a network message, the closing of an entry) no message of a terminal made.
+        if let Record::Tombstone { terminal, stan, .. } | Record::Exception { terminal, stan, id: None, .. } = self {
+            Some((*terminal, *stan))
+        } else {
+            None
+        }
+    }
+
     /// For people and programs: what was recorded.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! What every engine must do, run against each that was built in.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -8,7 +9,7 @@ use index::{Batch, Error, Filler, Found, Index, Kind, LookUp, Name};
 use iso8583::{Stan, TerminalId};
 use journal::memory::MemStorage;
 use journal::{Lsn, Reader};
-use switch::{CardHmac, Entry, Input, Movement, MovementId, Query, QueryId, Record};
+use switch::{About, CardHmac, Entry, Input, Movement, MovementId, Query, QueryId, Record};
 
 use crate::world::{Dice, TERMINALS, World};
 
@@ -263,5 +264,39 @@ fn an_entry_that_is_none_is_an_error_and_not_an_answer() {
         let index = Index::open(kind, dir).expect("what is there");
         let asked = index.histories(&reader, &LookUp::Rrn(movement.rrn), 9);
         assert!(matches!(asked, Err(Error::Entry)), "{asked:?}");
+    });
+}
+
+#[test]
+fn a_time_is_told_as_reading_the_whole_journal_tells_it_the_newest_first_and_for_as_long_as_somebody_waits() {
+    each(|kind, dir| {
+        let world = World::begin(1).live(&mut Dice::new(78), 250);
+        let reader = world.partition.reader();
+        assert!(reader.sealed().len() > 3, "there is something to pass over");
+        let index = Index::open(kind, dir).expect("an empty one");
+        fill(&index, &reader, 64);
+        let (_, movements) = scanned(&reader);
+        let begun: Vec<u64> = movements.values().map(|movement| movement.begun_wall_ms).collect();
+        let (first, middle, last) = (begun[0], begun[begun.len() / 2], begun[begun.len() - 1]);
+        for wall_ms in [0..u64::MAX, middle..u64::MAX, first..middle, middle..middle + 1, last + 1..u64::MAX] {
+            let card = world.card(movements.values().last().expect("there is one"));
+            let wanted = |about: About<'_>| match about {
+                About::Movement(m) => world.card(m) == card && wall_ms.contains(&m.begun_wall_ms),
+                About::Alone(_) => false,
+            };
+            for most in [2, 1_000] {
+                let what = LookUp::Time { wall_ms: wall_ms.clone() };
+                let found = index.chosen(&reader, &what, most, &wanted, &|| true).expect("it answers").expect("it goes on");
+                let read = world.partition.history().run(wanted, most, || true).expect("it reads").expect("it goes on");
+                assert_eq!((&found.histories, found.more as u64), (&read.told, read.left_out), "{wall_ms:?}");
+            }
+            let asked = Cell::new(0);
+            let twice = || asked.replace(asked.get() + 1) < 2;
+            let what = LookUp::Time { wall_ms: 0..u64::MAX };
+            assert_eq!(index.chosen(&reader, &what, 9, &wanted, &twice).expect("it answers"), None);
+            assert_eq!(asked.replace(0), 3, "and reads no further");
+            assert_eq!(world.partition.history().run(wanted, 9, twice).expect("it reads"), None);
+            assert_eq!(asked.get(), 3, "and reads no further");
+        }
     });
 }

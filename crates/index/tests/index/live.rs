@@ -38,7 +38,7 @@ fn by_rrn(live: &Live<MemStorage>, rrn: Rrn) -> Vec<Movement> {
         match live.histories(&LookUp::Rrn(rrn), 99) {
             Ok(found) => return found.histories.into_iter().map(|history| history.movement).collect(),
             Err(Unavailable::Building { .. } | Unavailable::Failed(_)) => std::thread::sleep(Duration::from_millis(5)),
-            Err(behind @ Unavailable::Behind { .. }) => panic!("{behind}"),
+            Err(other @ (Unavailable::Behind { .. } | Unavailable::Journal(_))) => panic!("{other}"),
         }
     }
 }

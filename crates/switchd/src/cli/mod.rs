@@ -71,7 +71,7 @@ enum Command {
     /// known and every record about it with its time. Memory shows the newest state, which may be newer than the disk; the
     /// history is what is on disk.
     #[command(
-        after_help = "Examples:\n  switchd tx 632610000001 --config state/switchd.toml\n  switchd tx --terminal TERM0001 --stan 17 --lang zh --config state/switchd.toml\n  switchd tx --terminal TERM0001/MERCHANT0000001 --day 2026-11-22 --socket state/admin.sock\n  switchd tx --card '400000******7899' --json --socket state/admin.sock\n  switchd tx --all --json --socket state/admin.sock"
+        after_help = "Examples:\n  switchd tx 632610000001 --config state/switchd.toml\n  switchd tx --terminal TERM0001 --stan 17 --lang zh --config state/switchd.toml\n  switchd tx --terminal TERM0001/MERCHANT0000001 --day 2026-11-22 --socket state/admin.sock\n  switchd tx --card '400000******7899' --day 2026-11-22 --json --socket state/admin.sock\n  switchd tx --all --json --socket state/admin.sock"
     )]
     Tx(tx::TxArgs),
     /// Say why a request has no answer: the nearest messages that matched nothing, and in which part they differ.

@@ -7,9 +7,10 @@ use super::ask::{self, Target};
 use super::doubt::said;
 use super::time::{DAY_MS, day_ms, utc};
 use crate::exit::{Exit, Failure};
+use crate::observe::alone::AloneJson;
 use crate::observe::history::{HistoryJson, SearchJson, TxJson};
 use crate::observe::json::MovementJson;
-use crate::words::Lang;
+use crate::words::{Lang, amount};
 
 #[derive(Debug, Args)]
 pub(crate) struct TxArgs {
@@ -28,7 +29,7 @@ pub(crate) struct TxArgs {
     /// The day on which it began, in UTC.
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     day: Option<u64>,
-    /// A card as it is shown, such as 400000******7899; - reads its whole number from standard input, so that it stands in no
+    /// A card as it is shown, such as 400000******7899, with --day, or --terminal and --stan; - reads its whole number from standard input, so that it stands in no
     /// list of processes and no shell history.
     #[arg(long, value_name = "CARD")]
     card: Option<String>,
@@ -102,9 +103,9 @@ fn all(args: &TxArgs) -> Result<Exit, Failure> {
 
 fn print_history(history: &HistoryJson, lang: Lang) {
     if history.left_out > 0 {
-        println!("{} older movements are not shown; next: search by --day", history.left_out);
+        println!("{} older ones were not looked at; next: search by --day, or by --terminal and --stan", history.left_out);
     }
-    if history.found.is_empty() {
+    if history.found.is_empty() && history.alone.is_empty() {
         println!("nothing found");
     }
     for (at, tx) in history.found.iter().enumerate() {
@@ -112,6 +113,31 @@ fn print_history(history: &HistoryJson, lang: Lang) {
             println!();
         }
         print_tx(tx, lang);
+    }
+    for (at, alone) in history.alone.iter().enumerate() {
+        if at > 0 || !history.found.is_empty() {
+            println!();
+        }
+        print_alone(alone, lang);
+    }
+}
+
+/// What is about no movement.
+fn print_alone(a: &AloneJson, lang: Lang) {
+    println!("{}", a.said.get(lang));
+    let class = a.class.as_ref().map_or_else(String::new, |class| format!(", {class}"));
+    println!("terminal   {}/{}, STAN {}{class}", a.terminal, a.merchant, a.stan);
+    if let (Some(minor), Some(currency)) = (a.amount, &a.currency) {
+        println!("amount     {}", amount(minor, currency));
+    }
+    println!("record     {} of {}: {} by {}", a.lsn, moment(a.at_ms), a.what, a.rule);
+    if let Some(entry) = &a.entry {
+        match &a.closed {
+            Some(closed) => {
+                println!("entry      {entry}, closed {} by {}: {}", moment(closed.at_ms), closed.who, closed.why)
+            }
+            None => println!("entry      {entry}, open; next: `switchd resolve {entry} --as stands`"),
+        }
     }
 }
 

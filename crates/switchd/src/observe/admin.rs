@@ -201,3 +201,31 @@ async fn ask<T>(engine: &Engine, question: impl FnOnce(oneshot::Sender<T>) -> Qu
 fn stopping() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping").into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// What a search costs ends with the command that asked: `history` looks at the reply as it reads.
+    #[tokio::test]
+    async fn who_asks_and_goes_away_waits_no_more() {
+        let path = std::env::temp_dir().join(format!("switchd-{}-admin.sock", std::process::id()));
+        let (engine, mut asked) = mpsc::unbounded_channel();
+        let server = tokio::spawn(serve(bind(&path).expect("a new socket"), engine));
+        let mut client = UnixStream::connect(&path).await.expect("it listens");
+        let body = r#"{"rrn":"632610000001"}"#;
+        let head = "POST /history HTTP/1.0\r\nHost: switchd\r\nContent-Type: application/json\r\n";
+        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        client.write_all(request.as_bytes()).await.expect("it reads");
+        let Some(Event::Ask(Question::History(_, mut reply))) = asked.recv().await else { panic!("a search was sent") };
+        assert!(!reply.is_closed(), "it waits");
+        drop(client);
+        tokio::time::timeout(Duration::from_secs(10), reply.closed()).await.expect("nobody waits");
+        server.abort();
+        fs::remove_file(&path).expect("it is there");
+    }
+}

@@ -1,20 +1,24 @@
 //! The whole history of movements for `switchd tx`: found by RRN, key, terminal and time, or card, in memory and in the
 //! durable journal.
 //!
-//! The index leads to the records; while it is being built, and for what it has no entry for, the journal is scanned. Both run
-//! on a thread of its own and only read, so that it delays neither a turn nor a look-up. Invariant: no answer
-//! holds more of a card than its masked number.
+//! The index leads to the records; for a masked card the day is read, and while the index is being built the whole journal.
+//! All of it runs on threads of its own and only reads, so that it delays neither a turn nor a look-up; what reads the journal
+//! runs once at a time, and no longer than somebody waits for it. Invariant: no answer holds more of a card than its masked
+//! number.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use index::{Live, LookUp, Name};
+use index::{Found, Live, LookUp, Name, Unavailable};
 use iso8583::{MaskedPan, Pan, Rrn, Stan, TerminalId};
 use journal::FsStorage;
-use partition::ScanError;
+use partition::HistoryJob;
 use serde::{Deserialize, Serialize};
-use switch::{CardHmac, IssuerNo, Movement, MovementId, Now, Switch, Told};
+use switch::{About, CardHmac, Entry, Histories, IssuerNo, Movement, MovementId, Now, Switch, Told};
 use tokio::sync::oneshot;
 
+use super::alone::{self, AloneJson};
 use super::outlook::{self, AheadJson};
 use crate::words::legs::{self, Leg};
 
@@ -57,6 +61,11 @@ pub(crate) enum WrongSearch {
     /// Neither a number nor a mask.
     #[error("a card is its whole number, or masked as it is shown: 400000******7899")]
     Card,
+    /// No entry of the index leads to a masked number.
+    #[error(
+        "a masked card goes with a day, or a terminal and its STAN; next: add --day, or give the whole number by --card -"
+    )]
+    MaskedAlone,
 }
 
 /// A card that is looked for.
@@ -96,6 +105,11 @@ impl SearchJson {
         match (&rrn, &card, &terminal) {
             (None, None, None) => return Err(WrongSearch::Empty),
             (None, None, Some(_)) if stan.is_none() && !timed => return Err(WrongSearch::TerminalAlone),
+            (None, Some(CardWanted::Masked(_)), terminal)
+                if !(terminal.is_some() && stan.is_some()) && !(self.from_ms.is_some() && self.before_ms.is_some()) =>
+            {
+                return Err(WrongSearch::MaskedAlone);
+            }
             (_, _, _) => {}
         }
         let (from_ms, before_ms) = (self.from_ms.unwrap_or(0), self.before_ms.unwrap_or(u64::MAX));
@@ -118,11 +132,6 @@ fn card(text: &str) -> Result<CardWanted, WrongSearch> {
 impl Search {
     /// Whether a movement is looked for.
     pub(crate) fn takes(&self, m: &Movement) -> bool {
-        let is = |padded: &[u8], wanted: &str| padded.trim_ascii_end() == wanted.as_bytes();
-        let terminal = |(terminal, merchant): &(String, Option<String>)| {
-            is(m.key.terminal.terminal(), terminal)
-                && merchant.as_ref().is_none_or(|merchant| is(m.key.terminal.merchant(), merchant))
-        };
         let card = |wanted: &CardWanted| {
             m.card.is_some_and(|card| match wanted {
                 CardWanted::Marks(marks) => marks.contains(&card.hmac),
@@ -132,14 +141,33 @@ impl Search {
             })
         };
         self.rrn.is_none_or(|rrn| m.is_named_by(rrn))
-            && self.terminal.as_ref().is_none_or(terminal)
-            && self.stan.is_none_or(|stan| m.key.stan == stan)
-            && (self.from_ms..self.before_ms).contains(&m.begun_wall_ms)
+            && self.takes_key(&m.key.terminal, m.key.stan, m.begun_wall_ms)
             && self.card.as_ref().is_none_or(card)
     }
-}
 
-impl Search {
+    fn takes_key(&self, of: &TerminalId, stan: Stan, wall_ms: u64) -> bool {
+        let is = |padded: &[u8], wanted: &str| padded.trim_ascii_end() == wanted.as_bytes();
+        let terminal = |(terminal, merchant): &(String, Option<String>)| {
+            is(of.terminal(), terminal) && merchant.as_ref().is_none_or(|merchant| is(of.merchant(), merchant))
+        };
+        self.terminal.as_ref().is_none_or(terminal)
+            && self.stan.is_none_or(|wanted| stan == wanted)
+            && (self.from_ms..self.before_ms).contains(&wall_ms)
+    }
+
+    /// What is about no movement has a terminal, a STAN and a time; neither RRN nor card.
+    fn takes_alone(&self, entry: &Entry) -> bool {
+        let of = entry.record.alone().filter(|_| self.rrn.is_none() && self.card.is_none());
+        of.is_some_and(|(terminal, stan)| self.takes_key(&terminal, stan, entry.wall_ms))
+    }
+
+    fn wants(&self, about: About<'_>) -> bool {
+        match about {
+            About::Movement(movement) => self.takes(movement),
+            About::Alone(entry) => self.takes_alone(entry),
+        }
+    }
+
     /// How the index is asked for it; `None` for what no entry leads to.
     fn look_up(&self) -> Option<LookUp> {
         if let Some(rrn) = self.rrn {
@@ -149,7 +177,7 @@ impl Search {
         if let Some(CardWanted::Marks(cards)) = &self.card {
             return Some(LookUp::Card { cards: cards.clone(), wall_ms });
         }
-        let (terminal, merchant) = self.terminal.as_ref()?;
+        let Some((terminal, merchant)) = self.terminal.as_ref() else { return Some(LookUp::Time { wall_ms }) };
         let exactly = TerminalId::new(terminal.as_bytes(), merchant.as_deref().unwrap_or("-").as_bytes()).ok()?;
         let terminal = if merchant.is_some() { Name::Exactly(exactly) } else { Name::Terminal(*exactly.terminal()) };
         Some(match self.stan {
@@ -157,15 +185,114 @@ impl Search {
             None => LookUp::Terminal { terminal, wall_ms },
         })
     }
+}
 
-    /// The histories by the index; `None` where a scan of the journal has to tell them.
-    pub(crate) fn by_index(&self, index: &Live<FsStorage>) -> Option<Vec<Told>> {
-        let found = index.histories(&self.look_up()?, MOST).ok()?;
-        // More than one look shows, of which the other conditions may take few.
-        if found.more > 0 {
-            return None;
+/// The one reading of the journal for people that may run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reading(Arc<AtomicBool>);
+
+impl Reading {
+    /// `None` while another runs.
+    fn begin(&self) -> Option<ReadingNow> {
+        (!self.0.swap(true, Ordering::AcqRel)).then(|| ReadingNow(Arc::clone(&self.0)))
+    }
+}
+
+/// Ends it when dropped.
+struct ReadingNow(Arc<AtomicBool>);
+
+impl Drop for ReadingNow {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+const READING_ALREADY: &str = "the journal is being read for another search, and one at a time may; \
+                               next: try again when that has ended, or search by RRN, or by terminal and STAN or day";
+
+/// A search that is to be answered, with what the engine knows of it.
+pub(crate) struct Asked {
+    /// What for.
+    pub(crate) search: Search,
+    /// The index.
+    pub(crate) index: Arc<Live<FsStorage>>,
+    /// The journal.
+    pub(crate) journal: HistoryJob<FsStorage>,
+    /// What memory holds of it.
+    pub(crate) memory: BTreeMap<MovementId, AheadJson>,
+    /// When it was asked.
+    pub(crate) now: Now,
+    /// The issuers' names.
+    pub(crate) issuers: BTreeMap<IssuerNo, String>,
+    /// The one reading of the journal that may run.
+    pub(crate) reading: Reading,
+    /// Who waits.
+    pub(crate) reply: Reply,
+}
+
+impl Asked {
+    /// Answers it: by the index on this thread, or by reading the journal on another.
+    pub(crate) fn answer(self) {
+        // Those who went while others were answered cost nothing more.
+        if self.reply.is_closed() {
+            return;
         }
-        Some(found.histories.into_iter().filter(|told| self.takes(&told.movement)).collect())
+        let look_up = self.search.look_up();
+        if let Some(what) = look_up.as_ref().filter(|what| !matches!(what, LookUp::Time { .. })) {
+            match self.by_index(what) {
+                Ok(found) => return self.reply_with(found),
+                Err(unavailable) => tracing::info!(%unavailable, "a history is read from the whole journal"),
+            }
+        }
+        let Some(now) = self.reading.begin() else {
+            let _ = self.reply.send(Err(READING_ALREADY.to_owned()));
+            return;
+        };
+        let read = std::thread::Builder::new().name("reading".to_owned()).spawn(move || {
+            self.read(look_up.as_ref());
+            drop(now);
+        });
+        if let Err(error) = read {
+            tracing::error!(%error, "no thread to read the journal on; the search has no answer");
+        }
+    }
+
+    /// What the index says of it; `None` when nobody waits any more.
+    fn by_index(&self, what: &LookUp) -> Result<Option<Histories>, Unavailable> {
+        let (wanted, waits) = (|about: About<'_>| self.search.wants(about), || !self.reply.is_closed());
+        let found = self.index.chosen(what, MOST, &wanted, &waits)?;
+        Ok(found.map(|Found { histories, alone, more }| Histories {
+            told: histories,
+            alone: alone.into_iter().map(|(lsn, entry)| (switch::Lsn(lsn.0), entry)).collect(),
+            left_out: u64::try_from(more).unwrap_or(u64::MAX),
+        }))
+    }
+
+    /// Reads the journal: a day of it where the index knows where that is, else all.
+    fn read(self, look_up: Option<&LookUp>) {
+        if let Some(day @ LookUp::Time { .. }) = look_up {
+            match self.by_index(day) {
+                Ok(found) => return self.reply_with(found),
+                Err(Unavailable::Journal(why)) => {
+                    let _ = self.reply.send(Err(why));
+                    return;
+                }
+                Err(unavailable) => tracing::info!(%unavailable, "a history is read from the whole journal"),
+            }
+        }
+        let Asked { search, journal, memory, now, issuers, reply, .. } = self;
+        match journal.run(|about| search.wants(about), MOST, || !reply.is_closed()) {
+            Ok(Some(found)) => drop(reply.send(Ok(told(found, memory, now, &issuers)))),
+            Ok(None) => tracing::info!("nobody waits for a history any more: the journal is read no further"),
+            Err(error) => drop(reply.send(Err(format!("the journal cannot be read: {error}")))),
+        }
+    }
+
+    fn reply_with(self, found: Option<Histories>) {
+        match found {
+            Some(found) => drop(self.reply.send(Ok(told(found, self.memory, self.now, &self.issuers)))),
+            None => tracing::info!("nobody waits for a history any more: the journal is read no further"),
+        }
     }
 }
 
@@ -184,7 +311,10 @@ pub(crate) struct TxJson {
 pub(crate) struct HistoryJson {
     /// Oldest first.
     pub(crate) found: Vec<TxJson>,
-    /// Older ones that were found and are not shown.
+    /// What is about no movement: reversals without an original, and entries of requests that never became one (D11).
+    #[serde(default)]
+    pub(crate) alone: Vec<AloneJson>,
+    /// Older ones that are not shown; they are of the same RRN, terminal, card or time, and were not looked at further.
     pub(crate) left_out: u64,
 }
 
@@ -198,13 +328,12 @@ pub(crate) fn in_memory(view: &Switch, now: Now, search: &Search) -> BTreeMap<Mo
 }
 
 /// Puts the journal's history and memory together. `issuers` are their names.
-pub(crate) fn told(
-    scanned: Result<(Vec<Told>, u64), ScanError>,
+fn told(
+    Histories { told, alone, left_out }: Histories,
     mut memory: BTreeMap<MovementId, AheadJson>,
     now: Now,
     issuers: &BTreeMap<IssuerNo, String>,
-) -> Result<HistoryJson, String> {
-    let (told, left_out) = scanned.map_err(|error| format!("the journal cannot be read: {error}"))?;
+) -> HistoryJson {
     let mut found = BTreeMap::new();
     for Told { movement, records } in told {
         let currency = movement.fingerprint.amount.currency().to_string();
@@ -214,12 +343,7 @@ pub(crate) fn told(
     }
     // Not durable yet, or begun before the oldest record that there is.
     found.extend(memory.into_iter().map(|(id, now)| (id, TxJson { now, legs: Vec::new() })));
-    Ok(HistoryJson { found: found.into_values().collect(), left_out })
-}
-
-/// How many movements a history shows.
-pub(crate) const fn most() -> usize {
-    MOST
+    HistoryJson { found: found.into_values().collect(), alone: alone::shown(&alone), left_out }
 }
 
 #[cfg(test)]
@@ -243,9 +367,26 @@ mod tests {
         check(SearchJson { terminal: text("T"), stan: text("x"), ..SearchJson::default() }, Some(WrongSearch::Stan));
         check(SearchJson { rrn: text("632610000001"), ..SearchJson::default() }, None);
         check(SearchJson { rrn: text("63261000000/"), ..SearchJson::default() }, Some(WrongSearch::Rrn));
-        check(SearchJson { card: text("400000******7899"), ..SearchJson::default() }, None);
+        let masked = || SearchJson { card: text("400000******7899"), ..SearchJson::default() };
+        let terminal = || text("TERM0001");
+        check(masked(), Some(WrongSearch::MaskedAlone));
+        check(SearchJson { from_ms: Some(1), ..masked() }, Some(WrongSearch::MaskedAlone));
+        check(SearchJson { terminal: terminal(), from_ms: Some(1), ..masked() }, Some(WrongSearch::MaskedAlone));
+        check(SearchJson { from_ms: Some(1), before_ms: Some(2), ..masked() }, None);
+        check(SearchJson { terminal: terminal(), from_ms: Some(1), before_ms: Some(2), ..masked() }, None);
+        check(SearchJson { terminal: terminal(), stan: text("1"), ..masked() }, None);
+        check(SearchJson { rrn: text("632610000001"), ..masked() }, None);
         check(SearchJson { card: text("4000 0012 3456 7899"), ..SearchJson::default() }, None);
         check(SearchJson { card: text("4000"), ..SearchJson::default() }, Some(WrongSearch::Card));
         check(SearchJson { card: text("4000001234567x99"), ..SearchJson::default() }, Some(WrongSearch::Card));
+    }
+
+    #[test]
+    fn the_journal_is_read_for_one_at_a_time() {
+        let reading = Reading::default();
+        let first = reading.begin();
+        assert!(first.is_some() && reading.clone().begin().is_none());
+        drop(first);
+        assert!(reading.begin().is_some());
     }
 }

@@ -227,7 +227,7 @@ fn later_sales(view: &Switch) -> BTreeMap<Lsn, Rrn> {
 }
 
 /// DE41 and DE42 without padding.
-fn parts(terminal: &iso8583::TerminalId) -> (String, String) {
+pub(super) fn parts(terminal: &iso8583::TerminalId) -> (String, String) {
     (ascii(terminal.terminal()), ascii(terminal.merchant()))
 }
 

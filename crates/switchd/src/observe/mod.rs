@@ -1,6 +1,7 @@
 //! What people and gauges see: logs, metrics, health, the admin socket. Never more of a card than its masked number.
 
 pub(crate) mod admin;
+pub(crate) mod alone;
 pub(crate) mod expiry;
 pub(crate) mod health;
 pub(crate) mod history;

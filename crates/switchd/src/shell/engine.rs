@@ -23,7 +23,7 @@ use crate::config::read::Problems;
 use crate::exit::{Exit, Failure};
 use crate::observe::admin::{self, Question};
 use crate::observe::health::Health;
-use crate::observe::history::{self, CardWanted, Search};
+use crate::observe::history::{self, Asked, CardWanted, Reading, Search};
 use crate::observe::json;
 use crate::observe::resolve::Order;
 use crate::observe::status::{self, Facts, LinkJson, LinkOrderJson, StatusJson};
@@ -76,6 +76,8 @@ pub(crate) struct Engine {
     checkpointer: Worker,
     /// Tells histories to operators: apart from the look-ups that terminals wait for.
     historian: Worker,
+    /// What of them the index cannot tell.
+    reading: Reading,
     /// What the clocks said at the start of the engine.
     started: Now,
     inputs: Vec<Input>,
@@ -118,6 +120,7 @@ impl Engine {
             searcher: Worker::start("look-up")?,
             checkpointer: Worker::start("checkpoint")?,
             historian: Worker::start("history")?,
+            reading: Reading::default(),
             started: clock::now(),
             inputs: Vec::new(),
             actions: Vec::new(),
@@ -388,14 +391,17 @@ impl Engine {
             search.card = Some(CardWanted::Marks(self.partition.marks(pan)));
         }
         let view = self.partition.view();
-        let memory = history::in_memory(view, now, &search);
-        let issuers = view.config().issuers.iter().map(|(number, issuer)| (*number, issuer.name.clone())).collect();
-        let (job, index) = (self.partition.history(), Arc::clone(&self.index));
-        self.historian.run(move || {
-            let found = search.by_index(&index).map(|told| (told, 0));
-            let scanned = found.map_or_else(|| job.run(|movement| search.takes(movement), history::most()), Ok);
-            let _ = reply.send(history::told(scanned, memory, now, &issuers));
-        });
+        let asked = Asked {
+            memory: history::in_memory(view, now, &search),
+            issuers: view.config().issuers.iter().map(|(number, issuer)| (*number, issuer.name.clone())).collect(),
+            index: Arc::clone(&self.index),
+            journal: self.partition.history(),
+            reading: self.reading.clone(),
+            search,
+            now,
+            reply,
+        };
+        self.historian.run(move || asked.answer());
     }
 
     /// Sets the gauges and the readiness.

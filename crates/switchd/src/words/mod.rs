@@ -226,5 +226,38 @@ fn declined(m: &Movement) -> Both {
     )
 }
 
+/// The sentence of a tombstone (D11): what is known of the sale that it refuses is that there was none.
+pub(crate) fn tombstone() -> Both {
+    Both::join([
+        Both::new(
+            "The terminal reversed a sale that the switch does not know (D11); should that sale still come, it gets 94",
+            "终端冲正了系统没有记录的交易（D11）；该交易如之后到达，将以94拒绝",
+        ),
+        Both::new("by the journal no money moved", "按流水记录未扣款"),
+        Both::new(
+            "has not been paid for it, and must look for the sale under another number before charging again",
+            "未收到款项，再次收款前请先按其他流水号查询该交易",
+        ),
+    ])
+}
+
+/// The sentence of an entry for a request that never became a movement.
+pub(crate) fn entry_alone(rule: switch::Rule) -> Both {
+    let happened = if rule == switch::Rule::D11 {
+        Both::new(
+            "A repeat came too late for the request that it repeats, which the switch does not know, and got 94 (D11)",
+            "收到过期的重发请求，系统没有其原请求记录，以94拒绝（D11）",
+        )
+    } else {
+        let why = rules::why(rule);
+        Both::new(format!("A request became no movement, as {}", why.en), format!("请求未成为交易：{}", why.zh))
+    };
+    Both::join([
+        happened,
+        Both::new("by the journal no money moved", "按流水记录未扣款"),
+        Both::new("must ask the acquirer before charging again", "再次收款前请联系收单机构"),
+    ])
+}
+
 #[cfg(test)]
 mod tests;
