@@ -261,6 +261,17 @@ fn the_unit_restarts_as_the_page_says() {
     assert!(unit.contains("\nRestart=on-failure\n"), "0 is not started again, everything else is");
 }
 
+/// What the page says of a reload: the unit sends SIGHUP, and which files it then reads are copies of the start.
+#[test]
+fn the_unit_reloads_as_the_page_says() {
+    let (unit, config, page) = (read(UNIT), read("deploy/systemd/switchd.toml"), read(PAGE));
+    assert!(unit.contains("\nExecReload=/bin/kill -HUP $MAINPID\n"));
+    assert!(page.contains("## Loading files anew") && page.contains("`systemctl reload switchd` sends SIGHUP"));
+    for copy in unit.lines().filter_map(|line| line.strip_prefix("LoadCredential=")?.split(':').next()) {
+        assert!(config.contains(&format!("\"/run/credentials/switchd.service/{copy}\"")), "{copy} is a copy of the start");
+    }
+}
+
 /// Runs a tool, or says that it is missing.
 fn tool(test: &str, name: &str, args: &[&str], required: &str) -> Option<Output> {
     match Command::new(name).args(args).current_dir(root()).output() {

@@ -16,7 +16,7 @@ use x509_parser::x509::X509Name;
 
 use crate::config::registry::Fingerprint;
 use crate::config::{LinkTls, Listen, Settings};
-use crate::observe::expiry::Ending;
+use crate::observe::expiry::{self, Ending};
 use crate::shell::links::LinkSecurity;
 
 /// Why TLS cannot be set up; names the file.
@@ -143,7 +143,12 @@ pub(crate) fn endings(settings: &Settings) -> Result<Vec<Ending>, TlsError> {
     if let Some(file) = &listen.client_crl {
         for list in revocation_lists(file)? {
             let (subject, at_s) = signer_and_end(file, &list)?;
-            endings.push(Ending { named: "[listen] client_crl".to_owned(), subject, at_s });
+            endings.push(Ending {
+                kind: expiry::Kind::RevocationList,
+                named: "[listen] client_crl".to_owned(),
+                subject,
+                at_s,
+            });
         }
     }
     for (number, link) in &settings.links {
@@ -159,7 +164,12 @@ pub(crate) fn endings(settings: &Settings) -> Result<Vec<Ending>, TlsError> {
 fn of_certificates(named: &str, file: &Path) -> Result<Vec<Ending>, TlsError> {
     let ending = |certificate: &CertificateDer<'_>| {
         let identity = Identity::of(certificate);
-        Ending { named: named.to_owned(), subject: identity.subject.unwrap_or_default(), at_s: identity.not_after_s }
+        Ending {
+            kind: expiry::Kind::Certificate,
+            named: named.to_owned(),
+            subject: identity.subject.unwrap_or_default(),
+            at_s: identity.not_after_s,
+        }
     };
     Ok(certificates(file)?.iter().map(ending).collect())
 }

@@ -102,14 +102,12 @@ impl SearchJson {
         });
         let card = self.card.as_deref().map(card).transpose()?;
         let timed = self.from_ms.is_some() || self.before_ms.is_some();
+        let one_day = self.from_ms.is_some() && self.before_ms.is_some();
+        let by_key = terminal.is_some() && stan.is_some();
         match (&rrn, &card, &terminal) {
             (None, None, None) => return Err(WrongSearch::Empty),
             (None, None, Some(_)) if stan.is_none() && !timed => return Err(WrongSearch::TerminalAlone),
-            (None, Some(CardWanted::Masked(_)), terminal)
-                if !(terminal.is_some() && stan.is_some()) && !(self.from_ms.is_some() && self.before_ms.is_some()) =>
-            {
-                return Err(WrongSearch::MaskedAlone);
-            }
+            (None, Some(CardWanted::Masked(_)), _) if !(one_day || by_key) => return Err(WrongSearch::MaskedAlone),
             (_, _, _) => {}
         }
         let (from_ms, before_ms) = (self.from_ms.unwrap_or(0), self.before_ms.unwrap_or(u64::MAX));
