@@ -16,8 +16,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::admin;
 use super::health::Health;
@@ -31,6 +31,9 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// How often it is looked at whether lines of the log were dropped.
 const LOG_TICK: Duration = Duration::from_secs(1);
+
+/// How often the engine sets the gauges for those who ask, at most.
+const REFRESH_EVERY: Duration = Duration::from_millis(200);
 
 /// How long a scrape waits for fresh gauges.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(1);
@@ -82,7 +85,11 @@ async fn serve(served: Served) -> io::Result<()> {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state(Arc::new(Shared { recorder: served.recorder, health: served.health, engine: served.engine.clone() }));
+        .with_state(Arc::new(Shared {
+            recorder: served.recorder,
+            health: served.health,
+            fresh: Fresh { engine: served.engine.clone(), begun: Mutex::new(None) },
+        }));
     let Metrics { connections_max, idle_timeout_ms, address: _ } = served.limits;
     let listener = TcpListener::from_std(served.metrics)?;
     let metrics = axum::serve(Guarded::new(listener, connections_max, Duration::from_millis(idle_timeout_ms)), router);
@@ -94,12 +101,29 @@ async fn serve(served: Served) -> io::Result<()> {
 struct Shared {
     recorder: PrometheusHandle,
     health: Arc<Health>,
-    engine: mpsc::UnboundedSender<Event>,
+    fresh: Fresh,
 }
 
-impl Shared {
-    /// Has the engine set the gauges and the readiness; one that is stuck leaves them as they were.
+/// Has the engine set the gauges and the readiness, for all that ask together: however often they do, it costs the engine
+/// the same.
+struct Fresh {
+    engine: mpsc::UnboundedSender<Event>,
+    /// When the engine was last asked.
+    begun: Mutex<Option<Instant>>,
+}
+
+impl Fresh {
+    /// Ends when they are as they were after the call; an engine that is stuck leaves them as they were before.
     async fn refresh(&self) {
+        let called = Instant::now();
+        let mut begun = self.begun.lock().await;
+        if let Some(begun) = *begun {
+            if begun > called {
+                return; // Another one's, which began after this call.
+            }
+            sleep_until(begun + REFRESH_EVERY).await;
+        }
+        *begun = Some(Instant::now());
         let (reply, set) = oneshot::channel();
         if self.engine.send(Event::Refresh(reply)).is_ok() {
             let _ = timeout(REFRESH_PATIENCE, set).await;
@@ -108,7 +132,7 @@ impl Shared {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    shared.refresh().await;
+    shared.fresh.refresh().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.recorder.render())
 }
 
@@ -120,11 +144,50 @@ async fn healthz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
-    shared.refresh().await;
+    shared.fresh.refresh().await;
     let reasons = shared.health.not_ready();
     if reasons.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_ask_the_engine_is_asked_a_few_times_a_second_and_all_answers_are_fresh() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (engine, mut events) = mpsc::unbounded_channel();
+            let fresh = Arc::new(Fresh { engine, begun: Mutex::new(None) });
+            let turns = Arc::new(std::sync::Mutex::new(Vec::new()));
+            let answered = turns.clone();
+            tokio::spawn(async move {
+                while let Some(Event::Refresh(reply)) = events.recv().await {
+                    answered.lock().unwrap().push(Instant::now());
+                    let _ = reply.send(());
+                }
+            });
+            let began = Instant::now();
+            let asking: Vec<_> = (0..500)
+                .map(|number| {
+                    let (fresh, turns) = (fresh.clone(), turns.clone());
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_millis(number)).await;
+                        let called = Instant::now();
+                        fresh.refresh().await;
+                        assert!(turns.lock().unwrap().last().is_some_and(|turn| *turn >= called), "{number}");
+                    })
+                })
+                .collect();
+            for asked in asking {
+                asked.await.unwrap();
+            }
+            let (most, turns) = (began.elapsed().as_millis() / REFRESH_EVERY.as_millis() + 1, turns.lock().unwrap().len());
+            assert!(turns as u128 <= most, "{turns} of {most}");
+        });
     }
 }
