@@ -5,13 +5,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::line::Line;
+use tokio::net::TcpStream;
+
+use crate::support::line::{Line, identity};
 use crate::support::site::PAN;
 use crate::support::strace::{can_trace_for, injected};
 use crate::support::{Options, Site, code, sale, until};
 
 /// The exit code that the table of `switchd --help` calls journal-storage.
 const JOURNAL_STORAGE: i32 = 22;
+
+/// The one that it calls drain-cut.
+const DRAIN_CUT: i32 = 30;
 
 /// A site whose daemon hangs for so long in a sync after its start, and how many sales it took before: the last one waits.
 async fn hanging(delay: Duration) -> (Site, Line, u32) {
@@ -71,4 +76,28 @@ async fn a_stop_does_not_wait_for_a_disk_that_hangs() {
     assert_eq!(site.daemon.exited().await.code(), Some(JOURNAL_STORAGE));
     site.start_again().await;
     site.nothing_in_doubt().await;
+}
+
+/// The slow disk makes time between the close of all connections and the end of the process.
+#[tokio::test]
+async fn a_handshake_that_ends_while_everything_closes_does_not_hold_up_the_stop() {
+    if !can_trace_for("a_handshake_that_ends_while_everything_closes") {
+        return;
+    }
+    let (mut site, _waits, _) = hanging(Duration::from_millis(2_200)).await;
+    let open = site.daemon.descriptors();
+    let late = TcpStream::connect(site.daemon.address()).await.expect("the kernel takes it");
+    until("the daemon has taken it", async || (site.daemon.descriptors() > open).then_some(())).await;
+    let logs = async |text: &str| until(text, async || site.daemon.log_since_start().contains(text).then_some(())).await;
+    site.daemon.terminate();
+    logs("draining").await;
+    site.daemon.terminate();
+    logs("link connection closed").await;
+    let tls = identity(&site.tls(), "TERM0002").client().expect("init made it");
+    // On a slow machine the daemon may have ended by now.
+    if let Ok(mut late) = Line::over(late, tls).await {
+        assert!(late.receive().await.is_none());
+    }
+    assert_eq!(site.daemon.exited().await.code(), Some(DRAIN_CUT), "a sale is open");
+    assert!(!site.daemon.log_since_start().contains("connections do not close"));
 }

@@ -39,7 +39,11 @@ impl Line {
 
     /// Connects with this configuration. With TLS 1.3 a server that refuses the client says so only at the first read.
     pub(crate) async fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<Self> {
-        let tcp = TcpStream::connect(address).await?;
+        Self::over(TcpStream::connect(address).await?, config).await
+    }
+
+    /// The handshake on a connection that is there.
+    pub(crate) async fn over(tcp: TcpStream, config: Arc<ClientConfig>) -> std::io::Result<Self> {
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").expect("localhost is a name");
         let stream = TlsConnector::from(config).connect(name, tcp).await?;

@@ -106,6 +106,7 @@ async fn converse(shell: &Rc<Shell>, number: LinkNo, link: &LinkSettings, stream
     let line = Rc::new(Line::default());
     let peer = Rc::new(LinkPeer { line: line.clone(), dialect: link.dialect, number, was_ready: Cell::new(false) });
     let place = shell.links.borrow_mut().insert(peer.clone());
+    shell.close_if_late(&line);
     let id = LinkId { index: place.0, generation: place.1 };
     shell.mailbox.push(Input::LinkOpened { link: id, number });
     tracing::info!(link = %number, name = link.name, address = link.address, "link connection open");

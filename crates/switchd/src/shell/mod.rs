@@ -159,6 +159,13 @@ impl Shell {
         }
     }
 
+    /// Closes a connection that has just come if everything closes: its handshake ended too late for [`Shell::close_all`].
+    pub(crate) fn close_if_late(&self, line: &Line) {
+        if self.closing() {
+            line.close(End::Stopping);
+        }
+    }
+
     /// Whether everything is closed.
     pub(crate) fn all_closed(&self) -> bool {
         self.terminals.borrow().is_empty() && self.links.borrow().is_empty()

@@ -181,6 +181,7 @@ async fn converse(shell: &Rc<Shell>, stream: Stream, holder: Holder, address: So
     let in_flight = InFlight::new(limits.terminal_in_flight_max, patience);
     let peer = Rc::new(Peer { line: line.clone(), dialect, in_flight });
     let place = shell.terminals.borrow_mut().insert(peer.clone());
+    shell.close_if_late(&line);
     let only = entry.only();
     if let Some(terminal) = only {
         supersede(shell, terminal, place, address);
