@@ -161,3 +161,14 @@ async fn k6_a_journal_that_is_served_cannot_be_adopted() {
         switchd(["adopt", "--config", config.to_str().expect("the path is text"), "--who", "ann", "--why", "x"]).await;
     assert_eq!(output.status.code(), Some(20), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// The alarm is on the counter, and a daemon without sales writes the witness at its start alone.
+#[tokio::test]
+async fn k5_a_witness_that_cannot_be_written_at_the_start_is_counted() {
+    let mut site = Site::open(Options::default()).await;
+    site.daemon.stop().await;
+    // In the way of the file that would become the witness.
+    fs::create_dir(site.dir().join("journal.part")).expect("the directory is ours");
+    site.start_again().await;
+    assert_eq!(site.daemon.metric("switchd_witness_failures_total").await, 1.0);
+}

@@ -146,6 +146,8 @@ pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
 
 async fn run(prepared: Prepared, file: &Path, harmless: Harmless) -> Result<Exit, Failure> {
     let Prepared { mut settings, keys, terminals, links, endings } = prepared;
+    // Before the journal is opened: what fails there is counted too.
+    let recorder = meters::install();
     let (partition, witness) = open(&settings, keys)?;
     let index =
         Live::start(partition.reader(), settings.index.clone()).map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -153,7 +155,6 @@ async fn run(prepared: Prepared, file: &Path, harmless: Harmless) -> Result<Exit
     // What an earlier process wrote must not be taken for ours.
     forget(settings.listen.addresses_file.clone());
     let left_behind = settings.listen.addresses_file.iter().chain([&settings.admin]).cloned().collect::<Vec<_>>();
-    let recorder = meters::install();
     let health = Arc::new(Health::new());
     let (sender, receiver) = mpsc::unbounded_channel();
     let listener = bind_terminals(settings.listen.address)?;

@@ -223,7 +223,8 @@ impl Witness {
 
     /// Says now and then, on a thread of its own, how far the journal is. Cheap otherwise.
     pub(crate) fn follow(&mut self, last: u64) {
-        if self.wrote.elapsed() < FOLLOW_EVERY || self.seen.as_ref().is_none_or(|seen| seen.last == last) {
+        let said = self.seen.as_ref().is_none_or(|seen| seen.last == last) && !self.failing.load(Ordering::Relaxed);
+        if said || self.wrote.elapsed() < FOLLOW_EVERY {
             return;
         }
         self.wrote = Instant::now();
@@ -427,6 +428,42 @@ mod tests {
             let text = refusal(&refused, Path::new("/j"), Path::new("/j.witness"), "2 hours ago");
             assert!(text.contains("next: ") && text.contains("/j"), "{text}");
         }
+    }
+
+    #[test]
+    fn k5_what_could_not_be_written_is_tried_again_though_nothing_new_happens() {
+        let dir = std::env::temp_dir().join(format!("switchd-witness-again-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("journal.witness");
+        // In the way of the file that is renamed.
+        let in_the_way = file.with_extension("part");
+        fs::create_dir(&in_the_way).unwrap();
+        let mut witness = Witness {
+            file: file.clone(),
+            dir: dir.clone(),
+            seen: Some(seen(1, 1, false)),
+            worker: Worker::start("witness").unwrap(),
+            wrote: Instant::now(),
+            failing: Arc::default(),
+        };
+        witness.started(40, 3);
+        assert!(witness.failing.load(Ordering::Relaxed) && !file.exists());
+        fs::remove_dir(&in_the_way).unwrap();
+        let long_ago = Instant::now().checked_sub(FOLLOW_EVERY).unwrap();
+        let follow = |witness: &mut Witness, last| {
+            witness.wrote = long_ago;
+            witness.follow(last);
+            // Behind it on the same thread.
+            let (done, wait) = std::sync::mpsc::channel();
+            witness.worker.run(move || done.send(()).unwrap());
+            wait.recv().unwrap();
+            read(&file).unwrap().map(|seen| seen.last)
+        };
+        assert_eq!(follow(&mut witness, 40), Some(40));
+        fs::remove_file(&file).unwrap();
+        assert_eq!(follow(&mut witness, 40), None, "it is said, and nothing is written for nothing");
+        assert_eq!(follow(&mut witness, 41), Some(41));
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
