@@ -10,8 +10,9 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
+use crate::support::daemon::SWITCHD;
 use crate::support::site::PAN;
-use crate::support::{Options, Site, code, sale, until};
+use crate::support::{Options, Site, code, sale, until, within};
 
 /// Both ends of the pipe, which never wait.
 struct Pipe(File);
@@ -84,9 +85,16 @@ async fn a_log_that_nobody_reads_stops_no_sale_and_what_was_lost_is_counted_and_
 
 #[tokio::test]
 async fn a_log_that_nobody_reads_does_not_hold_up_the_end_of_the_process() {
-    let (mut site, _pipe) = site("info").await;
+    let (mut site, mut pipe) = site("info").await;
     assert_eq!(code(&site.line(1).await.ask(&sale(1, 1, PAN, 100)).await), "00");
     site.daemon.stop().await;
+    // Whoever restarts it waits for its end: one that cannot start must not stand there with its message for ever.
+    pipe.fill();
+    let daemon = [SWITCHD, "serve", "--config", "nowhere.toml"];
+    let redirect = format!("exec \"$@\" 2>{}", site.dir().join("log.pipe").display());
+    let child = tokio::process::Command::new("sh").args(["-c", &redirect, "sh"]).args(daemon).kill_on_drop(true).spawn();
+    let ended = within("the end of the process", child.expect("it starts").wait_with_output()).await;
+    assert_eq!(ended.expect("it is ours").status.code(), Some(10));
 }
 
 /// The last lines of a process are those that are needed most.
