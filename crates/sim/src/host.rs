@@ -99,7 +99,7 @@ impl World {
                 self.host_answers(other.unwrap_or(at), 0, answer);
             }
             // T4: what cannot be read is counted by the shell and does not reach the core.
-            Effect::Garbage => self.out.coverage.rule("T4"),
+            Effect::Garbage => self.out.coverage.event("answer that cannot be read"),
             // Half a frame keeps all that comes after it from being read, until the connection ends.
             Effect::HalfAndSilence(_) | Effect::ImpossibleLength => self.conns[at].garbled = true,
             Effect::Half(_) | Effect::Cut => self.peer_hangs_up(at),

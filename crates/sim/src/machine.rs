@@ -128,8 +128,10 @@ impl World {
     }
 
     pub(crate) fn terminal_message(&mut self, at: usize, message: Box<iso8583::Fields>) {
-        if message.mti().class() == 4 {
-            self.auditor.reversal_comes(&message);
+        match message.mti().as_bytes() {
+            [_, b'4', ..] => self.auditor.reversal_comes(&message),
+            [_, b'1' | b'2', b'0', b'0' | b'1'] => self.auditor.request_comes(self.wall_ms(), &message),
+            _ => {}
         }
         let group = self.group_of(&message);
         self.input(Input::Terminal { conn: conn_id(at, self.machine.life), group, message, card: None });
@@ -282,7 +284,7 @@ impl World {
         let mut actions = std::mem::take(&mut self.machine.actions);
         partition.release(&mut actions);
         if !actions.is_empty() {
-            self.auditor.read_on(&self.machine.storage);
+            self.auditor.read_on(self.wall_ms(), &self.machine.storage);
         }
         for action in actions.drain(..) {
             self.carry_out_one(action);
@@ -392,6 +394,7 @@ impl World {
             return;
         }
         let now = self.clocks();
+        self.auditor.starts(now.wall_ms, self.machine.wall_error_ms);
         let storage = Arc::clone(&self.machine.storage);
         let death = self.dies_within(0.1);
         if death.is_some() {
@@ -414,7 +417,7 @@ impl World {
         self.out.coverage.opened(&opened);
         self.listed.clear();
         self.tell(|| format!("--- the switch starts: {} movements, {} in doubt", opened.movements, opened.in_doubt));
-        let wrong = self.auditor.read_again(&self.machine.storage);
+        let wrong = self.auditor.read_again(self.wall_ms(), &self.machine.storage);
         self.judged(wrong);
         let links: Vec<LinkNo> = self.machine.config.links.keys().copied().collect();
         for link in links {

@@ -42,10 +42,12 @@ impl World {
             // Of a case that is before him he sees the issuer's books, and two debits there.
             self.issuer_corrects(movement.rrn);
             let amount = movement.amount().minor();
+            // What stands by the journal, if he says that it does.
+            let remains = movement.acknowledged_minor.unwrap_or(amount);
             let resolution = match (self.stands_at_issuers(&movement.rrn), self.asks_the_shop(&movement)) {
                 (0, _) => Resolution::UndoneElsewhere,
                 (_, Some(false)) => Resolution::Undo,
-                (minor, _) if minor < amount => Resolution::AdjustedElsewhere { minor },
+                (minor, _) if minor != remains && minor <= amount => Resolution::AdjustedElsewhere { minor },
                 (_, _) => Resolution::Stands,
             };
             self.out.coverage.event("operator's decision");

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use counterparts::issuer::Effect;
 use counterparts::seeded::Seeded;
 use iso8583::{Fields, Rrn};
-use partition::Partition;
+use journal::OpenError as JournalError;
+use partition::{OpenError, Partition};
 use switch::{Input, LinkNo, Report};
 
 use crate::audit::Auditor;
@@ -170,7 +171,7 @@ impl World {
             hubs: Default::default(),
             listed: BTreeMap::new(),
             intents: Vec::new(),
-            auditor: Auditor::new(telling.blind, plan.keeps_early(), plan.takes_less()),
+            auditor: Auditor::new(telling.blind, plan.keeps_early(), plan.takes_less(), plan.config().groups),
             dice: Seeded::new(seed),
             troubled: true,
             out: Outcome::default(),
@@ -232,7 +233,12 @@ impl World {
         }
         let storage = Arc::clone(&self.machine.storage);
         match Partition::open(storage, self.machine.options(), self.clocks()) {
-            Err(_) => self.out.coverage.rule("K6"),
+            Err(OpenError::Journal(JournalError::Locked)) => self.out.coverage.rule("K6"),
+            // It never comes as far as the lock.
+            Err(error) if self.machine.disk_full || self.machine.failing.is_some() => {
+                self.tell(|| format!("a second process does not start: {error}"));
+            }
+            Err(error) => self.violation(format!("K6: a second process is refused with: {error}")),
             Ok(_) => self.violation("K6: a second process opened the journal".to_owned()),
         }
     }
@@ -614,6 +620,9 @@ impl World {
                     // As the issuers' second approvals begin.
                     let second = message.text(38).is_some_and(|code| code.starts_with('X'));
                     self.machine.told_of.insert((rrn.to_owned(), stan.to_owned(), second), self.now);
+                }
+                if message.mti().class() == 4 {
+                    self.auditor.acknowledgement_comes(&message);
                 }
                 self.input(Input::Issuer { link: link_id(at, life), message });
             }

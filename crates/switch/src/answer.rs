@@ -348,6 +348,8 @@ impl Switch {
                 self.settle(id, out);
             }
             StateKind::AwaitingReversalAck | StateKind::NeedsOperator => {
+                // Its reversal, if that has not left either: the issuer knows nothing of it.
+                self.unsend(id, out);
                 self.write(now, Record::NeverSent { id, code }, out);
                 self.note_decided("T3", id, out);
                 self.close_flags(now, id, out);

@@ -11,6 +11,7 @@ use crate::look_up::Arrival;
 use crate::machine::{Output, Purpose, Switch, Timer};
 use crate::message;
 use crate::movement::{ConfirmedBy, Evidence, Movement, Rule, StateKind};
+use crate::mutant::{Mutant, on};
 use crate::record::Record;
 use crate::request::answered;
 
@@ -79,7 +80,8 @@ impl Switch {
     pub(crate) fn await_confirmation(&mut self, now: Now, id: MovementId, past_ms: u64) {
         let Some(group) = self.movement(id).map(|movement| movement.group) else { return };
         let group = self.config.group(group);
-        let deadline_ms = group.confirm_within_ms.unwrap_or(group.confirm_deadline_ms);
+        let deadline_ms = if on(Mutant::SilenceAtOnce) { 0 } else { group.confirm_deadline_ms };
+        let deadline_ms = group.confirm_within_ms.unwrap_or(deadline_ms);
         let live = self.live(id);
         live.handed_ms = Some(now.uptime_ms);
         live.released_ms.get_or_insert(now.uptime_ms);

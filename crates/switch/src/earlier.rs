@@ -48,7 +48,7 @@ impl Switch {
             }
         }
         let flagged = self.judge_equal_sales(now, request, arrival, out)?;
-        let reverses_first = group.reverses_first || on(Mutant::ConfirmCrossing);
+        let reverses_first = (group.reverses_first || on(Mutant::ConfirmCrossing)) && !on(Mutant::LaterIsNothing);
         for id in open.into_iter().filter(|_| group.serial && reverses_first) {
             let Some(movement) = self.movement(id) else { continue };
             let proved = matches!(movement.evidence, Evidence::Handed | Evidence::Seen | Evidence::Unknown);

@@ -289,6 +289,9 @@ impl Switch {
     pub(crate) fn steady(&mut self, now: Now) -> Now {
         let (uptime_ms, wall_ms) = *self.anchor.get_or_insert((now.uptime_ms, now.wall_ms));
         self.civil_ms = now.wall_ms;
+        if on(Mutant::FollowTheJump) {
+            return now;
+        }
         Now { wall_ms: wall_ms + now.uptime_ms.saturating_sub(uptime_ms), ..now }
     }
 

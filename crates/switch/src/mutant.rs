@@ -77,15 +77,18 @@ mutants! {
     PartIsAll = "reverse all where a part was meant", breaks "D13", found by ["I7"];
     PartIsNothing = "give nothing back for a partial reversal", breaks "D13", found by ["I2", "I8"];
     ConfirmCrossing = "confirm across a crossing", breaks "C1", found by ["I12"];
+    LaterIsNothing = "a later request confirms nothing", breaks "C1", found by ["C1"];
     AlwaysCompleted = "take every completion for a success", breaks "C2", found by ["I12"];
     SilentCompletion = "confirm what its terminal never completed", breaks "C2", found by ["I12"];
     CompleteUnwound = "accept the completion of what is unwound", breaks "C2", found by ["I7"];
     SilenceIsGold = "confirm what nobody knows to be handed", breaks "C3, K2", found by ["I12"];
+    SilenceAtOnce = "decide by silence before the deadline", breaks "C3", found by ["C3"];
     ForgetInFlight = "forget in-flight on recovery", breaks "K1", found by ["I11"];
     LoseEvidence = "lose the evidence in a checkpoint", breaks "K2", found by ["K2", "I4"];
     ForgetPromises = "forget promises on recovery", breaks "K3", found by ["I11"];
     ReuseStan = "reuse a STAN", breaks "K4", found by ["K4", "I3"];
     ReuseRrn = "reuse an RRN", breaks "K4", found by ["I3", "M5"];
+    FollowTheJump = "let ages follow a wall clock that jumps", breaks "K7", found by ["K7"];
     UndoIsUndone = "take an order to undo for a thing done", breaks "section 2", found by ["I6"];
 }
 

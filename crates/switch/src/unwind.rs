@@ -356,7 +356,7 @@ impl Switch {
         }
     }
 
-    /// Takes back a send that may not have left yet (section 2, `stands`).
+    /// Takes back a send that may not have left yet (section 2, `stands`; T3).
     pub(crate) fn unsend(&self, id: MovementId, out: &mut Output) {
         let in_flight = self.live.get(&id).and_then(|live| live.sending.in_flight);
         if let Some(Flight { action, .. }) = in_flight.filter(|flight| self.purposes.contains_key(&flight.action)) {

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use switch::{AtDeadline, Group, GroupNo};
+
 use super::bytes::{Cursor, Unreadable};
-use crate::plan::Profile;
 
 /// Where a movement stands by its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,8 +71,12 @@ pub(crate) struct Page {
     pub(crate) asked: u64,
     /// DE11 and DE7 towards the issuer.
     pub(crate) sent_as: (u32, String),
-    /// Wall clock of the intent, milliseconds.
+    group: GroupNo,
+    /// When its intent was written: true time, milliseconds since 1970.
     pub(crate) begun_ms: u64,
+    /// Since when it awaits its confirmation (C3), and from when the crossing margin counts (C1): true time.
+    awaits_since_ms: u64,
+    handed_ms: u64,
     /// Its terminal, which does one thing at a time, has begun another (T10).
     abandoned: bool,
     /// Acknowledgements that settled nothing, and starts of the process, since it owes.
@@ -89,25 +94,50 @@ pub(crate) struct Page {
     pub(crate) owes: Option<Scope>,
     /// It ever promised to undo some of it.
     pub(crate) ever_promised: bool,
-    /// It was unwound because nobody confirmed it, as its group's policy asks for (C3).
+    /// It was reversed at its deadline, rightly (C3).
     pub(crate) by_policy: bool,
     pub(crate) confirmed: Option<Confirmer>,
     /// The rule that a person was called by.
     pub(crate) listed: Option<u8>,
     /// What an operator said: stands, undone elsewhere, adjusted to.
     pub(crate) verdict: Option<(u8, u64)>,
+    /// When: true time.
+    pub(crate) decided_ms: u64,
     pub(crate) holds_approval: bool,
     /// What the records say of the answer's way: 1 offered, 3 handed, 4 seen, 5 unknown.
     evidence: u8,
 }
 
 const OFFERED: u8 = 1;
+const HANDED: u8 = 3;
+const SEEN: u8 = 4;
 const UNKNOWN: u8 = 5;
-/// C3 and K2, as the format writes them.
+/// D12, C3 and K2, as the format writes them.
+const D12: u8 = 32;
 const C3: u8 = 43;
 const K2: u8 = 52;
 
 impl Page {
+    /// Its terminal is known to have its answer.
+    fn is_handed(&self) -> bool {
+        matches!(self.evidence, HANDED | SEEN)
+    }
+
+    /// From now on it waits for a confirmation.
+    fn awaits_confirmation(&mut self, now_ms: u64) {
+        if self.standing != Standing::AwaitingConfirmation {
+            self.standing = Standing::AwaitingConfirmation;
+            (self.awaits_since_ms, self.handed_ms) = (now_ms, now_ms);
+        }
+    }
+
+    /// A person has it, and its right reversal is a promise all the same (D7, D8): nothing of it is undone or being undone,
+    /// something may stand, and the person was not called by the terminal's reversal itself (D12).
+    pub(crate) fn can_be_promised(&self) -> bool {
+        let undone = self.owes.is_some() || self.acknowledged.is_some() || self.answered && !self.holds_approval;
+        self.standing == Standing::NeedsOperator && !undone && self.listed != Some(D12)
+    }
+
     /// What has to stand at the issuer; `None` where only a person can tell.
     pub(crate) fn stands(&self) -> Option<u64> {
         let whole = || self.remains.unwrap_or(self.approved.unwrap_or(self.asked));
@@ -153,6 +183,19 @@ pub(crate) struct Book {
     pub(crate) seen: Vec<&'static str>,
     /// Movements whose promise an acknowledgement ended, since the auditor looked.
     pub(crate) ended: Vec<u64>,
+    groups: BTreeMap<GroupNo, Group>,
+    /// When a money request came in first, by terminal, STAN and DE7: true time.
+    pub(crate) came: BTreeMap<(String, u32, Option<String>), u64>,
+    /// How wrong the wall clock was at each start, by what it said then.
+    pub(crate) clocks: BTreeMap<u64, i64>,
+    /// How wrong the clock of records is in this life of the process: it is set at the start (K7).
+    clock_error_ms: i64,
+    /// The starts at which that changed, and the newest start: true time.
+    clock_jumps: Vec<u64>,
+    started_ms: u64,
+    /// True time of the record that is being read, and of who reads.
+    now_ms: u64,
+    pub(crate) true_ms: u64,
     /// What no book should say.
     pub(crate) wrong: Vec<String>,
 }
@@ -160,6 +203,11 @@ pub(crate) struct Book {
 type Read<T> = Result<T, Unreadable>;
 
 impl Book {
+    /// `groups`: what the switch is told of its terminals.
+    pub(crate) fn new(groups: BTreeMap<GroupNo, Group>) -> Book {
+        Book { groups, ..Book::default() }
+    }
+
     /// Takes one record.
     pub(crate) fn take(&mut self, lsn: u64, payload: &[u8]) {
         if self.read(&mut Cursor(payload)).is_err() {
@@ -172,8 +220,17 @@ impl Book {
         if version != 1 {
             return Err(Unreadable);
         }
+        if kind == 1 {
+            self.starts(wall_ms);
+        }
+        let before_ms = std::mem::replace(&mut self.now_ms, wall_ms.saturating_add_signed(-self.clock_error_ms));
+        let now_ms = self.now_ms;
+        // Clocks count whole milliseconds, each from its own beginning.
+        if now_ms + 1 < before_ms || now_ms > self.true_ms + 1 {
+            self.wrong.push(format!("K7: a record was written at {now_ms}, after {before_ms} and before {}", self.true_ms));
+        }
         match kind {
-            2 => self.intent(wall_ms, from)?,
+            2 => self.intent(from)?,
             3 => {
                 let (id, answer, to) = (from.u64()?, answer(from)?, Standing::of_next(from)?);
                 let evidence = from.u8()?;
@@ -199,11 +256,17 @@ impl Book {
                 page.evidence = evidence;
                 // What a person has stays with him, and so does what has ended.
                 if matches!(page.standing, Standing::AwaitingDelivery | Standing::AwaitingConfirmation) {
-                    page.standing = if evidence >= 3 { Standing::AwaitingConfirmation } else { Standing::AwaitingDelivery };
+                    match evidence {
+                        HANDED | SEEN | UNKNOWN => page.awaits_confirmation(now_ms),
+                        _ => page.standing = Standing::AwaitingDelivery,
+                    }
                 }
             }
             6 => {
                 let (id, rule, _reason, scope) = (from.u64()?, from.u8()?, from.u8()?, scope(from)?);
+                if rule == C3 {
+                    self.at_deadline(id, "C3", AtDeadline::Reverse)?;
+                }
                 let page = self.page(id)?;
                 page.by_policy |= rule == C3;
                 page.owes = Some(scope);
@@ -250,27 +313,28 @@ impl Book {
             }
             10 => {
                 let (id, by) = (from.u64()?, from.u8()?);
+                if by == 3 {
+                    self.at_deadline(id, "I12", AtDeadline::Confirm)?;
+                }
                 let page = self.page(id)?;
-                // C3: silence confirms what was handed, and nothing else.
-                let unproved = by == 3 && !matches!(page.evidence, 3 | 4);
                 page.standing = Standing::Confirmed;
-                let wrong = unproved.then(|| format!("I12: {} is confirmed by silence and was not handed", page.rrn));
                 page.confirmed = Some(match by {
                     1 => Confirmer::LaterRequest,
                     2 => Confirmer::Terminal,
                     3 => Confirmer::CutOver,
                     _ => return Err(Unreadable),
                 });
-                self.wrong.extend(wrong);
             }
             11 => {
                 let (id, rule) = (from.u64()?, from.u8()?);
+                match rule {
+                    C3 => self.at_deadline(id, "C3", AtDeadline::Operator)?,
+                    K2 => self.unknown_at_deadline(id)?,
+                    _ => {}
+                }
                 let page = self.page(id)?;
                 page.standing = Standing::NeedsOperator;
                 page.listed = Some(rule);
-                let known = rule == K2 && matches!(page.evidence, 3 | 4);
-                let wrong = known.then(|| format!("K2: {} is listed as unknown and was handed", page.rrn));
-                self.wrong.extend(wrong);
             }
             13 => {
                 let (rule, _terminal, stan) = (from.u8()?, from.text(23)?, from.u32()?);
@@ -289,15 +353,19 @@ impl Book {
                     page.remains = page.acknowledged;
                     page.standing = Standing::Resolved;
                     page.owes = None;
-                    page.verdict = Some((resolution, minor));
+                    (page.verdict, page.decided_ms) = (Some((resolution, minor)), now_ms);
                 }
             }
             1 => {
                 let owing = self.pages.values_mut().filter(|page| page.owes.is_some());
                 owing.for_each(|page| page.trials += 1);
-                let offered = |page: &&mut Page| page.standing == Standing::AwaitingDelivery && page.evidence == OFFERED;
-                for page in self.pages.values_mut().filter(offered) {
-                    (page.standing, page.evidence) = (Standing::AwaitingConfirmation, UNKNOWN);
+                for page in self.pages.values_mut() {
+                    if page.standing == Standing::AwaitingDelivery && page.evidence == OFFERED {
+                        page.awaits_confirmation(now_ms);
+                        page.evidence = UNKNOWN;
+                    }
+                    // K2: margins count from the restart.
+                    page.handed_ms = now_ms;
                 }
             }
             // Numbers of reversals, reversals that changed nothing, recalled movements, STANs of network messages,
@@ -317,12 +385,79 @@ impl Book {
         self.pages.get_mut(&id).ok_or(Unreadable)
     }
 
-    fn intent(&mut self, begun_ms: u64, from: &mut Cursor<'_>) -> Read<()> {
+    /// A process begins: its records' clock is what the wall clock is now, and goes on with the uptime (K7).
+    fn starts(&mut self, wall_ms: u64) {
+        let error_ms = self.clocks.get(&wall_ms).copied().unwrap_or(0);
+        let before = std::mem::replace(&mut self.clock_error_ms, error_ms);
+        self.started_ms = wall_ms.saturating_add_signed(-self.clock_error_ms);
+        if before != self.clock_error_ms {
+            self.clock_jumps.push(self.started_ms);
+        }
+    }
+
+    /// The clock of records jumped after the one and not after the other: an age between them is not what it seems (K7).
+    pub(crate) fn clock_jumped(&self, after_ms: u64, until_ms: u64) -> bool {
+        self.clock_jumps.iter().any(|at_ms| (after_ms..=until_ms).contains(at_ms))
+    }
+
+    /// C3: silence decides by the group's policy, after the deadline, and only on what is known to be handed.
+    fn at_deadline(&mut self, id: u64, name: &str, policy: AtDeadline) -> Read<()> {
+        self.deadline_passed(id)?;
+        let page = self.pages.get(&id).ok_or(Unreadable)?;
+        let group = self.groups.get(&page.group).ok_or(Unreadable)?;
+        let rightly = group.at_deadline == policy && group.confirm_within_ms.is_none();
+        if !page.is_handed() || page.standing != Standing::AwaitingConfirmation {
+            self.wrong.push(format!("{name}: silence decides on {}, which was not handed", page.rrn));
+        } else if !rightly {
+            self.wrong.push(format!("{name}: silence decides on {}: {policy:?}, which is not its group's policy", page.rrn));
+        }
+        Ok(())
+    }
+
+    /// K2: what nobody knows to be handed is a person's at the deadline, and nothing else is.
+    fn unknown_at_deadline(&mut self, id: u64) -> Read<()> {
+        self.deadline_passed(id)?;
+        let page = self.pages.get(&id).ok_or(Unreadable)?;
+        if page.is_handed() {
+            self.wrong.push(format!("K2: {} is listed as unknown and was handed", page.rrn));
+        }
+        Ok(())
+    }
+
+    fn deadline_passed(&mut self, id: u64) -> Read<()> {
+        let page = self.pages.get(&id).ok_or(Unreadable)?;
+        let group = self.groups.get(&page.group).ok_or(Unreadable)?;
+        let waited_ms = self.now_ms.saturating_sub(page.awaits_since_ms);
+        // The switch counts whole milliseconds of its own.
+        let early = waited_ms + 1 < group.confirm_deadline_ms;
+        if early && !self.clock_jumped(page.awaits_since_ms, self.now_ms) {
+            self.wrong.push(format!("C3: silence decides on {} after {waited_ms} ms", page.rrn));
+        }
+        if page.awaits_since_ms < self.started_ms {
+            self.seen.push("K7");
+        }
+        Ok(())
+    }
+
+    /// C1: a later request of a terminal that reverses first confirms what was handed before the crossing margin.
+    fn confirms_earlier(&mut self, later: &Page) {
+        let Some(group) = self.groups.get(&later.group).filter(|group| group.serial && group.reverses_first) else { return };
+        let came = self.came.get(&(later.terminal.clone(), later.stan, later.de7.clone())).copied().unwrap_or(0);
+        let missed = self.pages_of(&later.terminal).find(|page| {
+            page.standing == Standing::AwaitingConfirmation
+                && (page.is_handed() || page.evidence == UNKNOWN)
+                && page.handed_ms + group.crossing_margin_ms < came
+        });
+        let wrong = missed.map(|page| format!("C1: {} is not confirmed by {}, which came later", page.rrn, later.rrn));
+        self.wrong.extend(wrong);
+    }
+
+    fn intent(&mut self, from: &mut Cursor<'_>) -> Read<()> {
         let id = from.u64()?;
         let rrn = from.text(12)?;
         from.option(|from| from.bytes(12))?;
         let (terminal, stan, class) = (from.text(23)?, from.u32()?, from.u8()?);
-        let group = from.u16()?;
+        let group = GroupNo(from.u16()?);
         let _processing = from.bytes(6)?;
         let (asked, _currency) = (from.u64()?, from.bytes(3)?);
         from.option(|from| from.bytes(16))?;
@@ -346,7 +481,10 @@ impl Book {
             de7,
             asked,
             sent_as,
-            begun_ms,
+            group,
+            begun_ms: self.now_ms,
+            awaits_since_ms: 0,
+            handed_ms: 0,
             abandoned: false,
             trials: 0,
             answered: false,
@@ -361,10 +499,12 @@ impl Book {
             confirmed: None,
             listed: None,
             verdict: None,
+            decided_ms: 0,
             holds_approval: false,
             evidence: 0,
         };
-        if group != Profile::Unknown.group().0 {
+        self.confirms_earlier(&page);
+        if self.groups.get(&group).is_some_and(|group| group.serial) {
             for other in self.by_terminal.get(&page.terminal).into_iter().flatten() {
                 let other = self.pages.get_mut(other).ok_or(Unreadable)?;
                 other.abandoned |= other.standing == Standing::AwaitingIssuer;

@@ -4,19 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use counterparts::terminal::{Belief, BeliefLine};
 use iso8583::Rrn;
-use switch::{AtDeadline, Entry, Lsn, Switch};
+use switch::{Entry, Lsn, Switch};
 
 use super::book::{Confirmer, Flag, Page, Standing};
-use crate::plan::Trouble;
-use crate::world::World;
+use crate::plan::Profile;
+use crate::queue::MS;
+use crate::world::{START_WALL_MS, World};
 
 /// D6, as the format writes it.
 const D6: u8 = 26;
 
-/// T5, T7 and C3, as the format writes them.
+/// T5 and T7, as the format writes them.
 const T5: u8 = 5;
 const T7: u8 = 7;
-const C3: u8 = 43;
+
+/// What an operator said, as the format writes it.
+const UNDONE_ELSEWHERE: u8 = 2;
 
 /// `rekey_window` (D5, D6).
 const REKEY_WINDOW_MS: u64 = 180_000;
@@ -50,7 +53,7 @@ impl World {
 
     /// All that must hold at the end.
     pub(crate) fn audit_the_end(&mut self) {
-        self.auditor.read_on(&self.machine.storage);
+        self.auditor.read_on(self.wall_ms(), &self.machine.storage);
         let mut wrong = std::mem::take(&mut self.auditor.book.wrong);
         for rule in std::mem::take(&mut self.auditor.book.seen) {
             self.out.coverage.rule(rule);
@@ -65,10 +68,9 @@ impl World {
                 wrong.push(format!("I5: issuer {}: {} negative", number + 1, report.ledger.negative_nets));
             }
             for movement in host.issuer.movements() {
-                // T7: two debits, and nobody told the switch of both; or when memory had let go of it (K7).
-                let told =
-                    |second| self.machine.told_of.contains_key(&(movement.rrn.clone(), movement.stan.clone(), second));
-                let known = told(true) && told(false) && !self.plan.has(Trouble::WallJump);
+                // T7: two debits, and nobody told the switch of both.
+                let told = |second| self.was_told(&movement.rrn, &movement.stan, second);
+                let known = told(true) && told(false);
                 let unknown = if movement.second { !known } else { !told(false) };
                 if unknown && movement.net > 0 {
                     untold.entry(movement.rrn.clone()).or_default().push(movement.net);
@@ -108,17 +110,24 @@ impl World {
     /// The journal never heard of the approval, and it stands.
     fn could_not_be_saved(&self, rrn: &str, stands: &Stands) -> bool {
         let page = self.auditor.book.by_rrn.get(rrn).and_then(|id| self.auditor.book.pages.get(id));
-        // A clock that jumps over a start makes memory let go of what is younger than it seems (K7).
         let told = |page: &Page| {
-            let told_of = |second| (rrn.to_owned(), format!("{:06}", page.sent_as.0), second);
-            [false, true].into_iter().any(|second| self.machine.told_of.contains_key(&told_of(second)))
+            let stan = format!("{:06}", page.sent_as.0);
+            [false, true].into_iter().any(|second| self.was_told(rrn, &stan, second))
         };
-        let told = page.is_some_and(told) && !self.plan.has(Trouble::WallJump);
-        !told
+        !page.is_some_and(told)
             && stands.get(rrn).is_some_and(|net| *net > 0)
             && page.is_some_and(|page| page.stands() == Some(0) && !page.holds_approval)
             // It did its part: a reversal was promised for what had left.
             && page.is_some_and(|page| page.ever_promised && !page.never_left)
+    }
+
+    /// The switch heard of an approval while it could know what that was of: a clock that jumps over a start makes memory let
+    /// go of what is younger than it seems (K7).
+    fn was_told(&self, rrn: &str, stan: &str, second: bool) -> bool {
+        let book = &self.auditor.book;
+        let begun_ms = book.by_rrn.get(rrn).and_then(|id| book.pages.get(id)).map(|page| page.begun_ms);
+        let told = self.machine.told_of.get(&(rrn.to_owned(), stan.to_owned(), second));
+        told.zip(begun_ms).is_some_and(|(at, begun_ms)| !book.clock_jumped(begun_ms, START_WALL_MS + at / MS))
     }
 
     /// Takes out of `stands` the one of `debits` that stands beside what the journal says, and counts them.
@@ -171,16 +180,22 @@ impl World {
 
     /// I7, I8, I12: what terminals were told is so.
     fn audit_terminals(&self, stands: &Stands, wrong: &mut Vec<String>) {
+        let book = &self.auditor.book;
         for (number, device) in self.devices.iter().enumerate() {
             for (at, belief) in device.terminal.beliefs().iter().enumerate() {
                 let pages: Vec<&Page> = self.pages_of(number, belief).collect();
                 let net: i64 = pages.iter().filter_map(|page| stands.get(&page.rrn)).sum();
                 let decided = pages.iter().any(|page| page.verdict.is_some());
-                let by_policy = pages.iter().any(|page| page.by_policy) && self.policy_of(number) == AtDeadline::Reverse;
+                // He asks the shop: what that holds he does not write off.
+                let undone = |page: &&Page| page.verdict.is_some_and(|(what, _)| what != UNDONE_ELSEWHERE);
+                let undone = pages.iter().any(undone) || decided && device.knows(at) != Some(true);
+                let by_policy = pages.iter().any(|page| page.by_policy);
                 // D11: what was reversed before it came is never executed.
                 let answered_ms = belief.at.saturating_add_signed(-device.site.clock_error_s * 1000);
-                let executed = pages.iter().find(|page| page.begun_ms > answered_ms);
-                if let (Belief::Reversed, Some(page), false) = (belief.belief, executed, self.plan.has(Trouble::WallJump)) {
+                let executed = pages
+                    .iter()
+                    .find(|page| page.begun_ms > answered_ms && !book.clock_jumped(answered_ms, page.begun_ms));
+                if let (Belief::Reversed, Some(page)) = (belief.belief, executed) {
                     wrong.push(format!("D11: {} of terminal {number} began after its reversal was answered", page.rrn));
                 }
                 let who = || format!("terminal {number} {} of {}", belief.stan, belief.amount);
@@ -189,16 +204,11 @@ impl World {
                     Some(false) if belief.belief == Belief::Approved => 0,
                     Some(_) => belief.net(),
                 };
-                if net < due && !decided && !by_policy {
+                if net < due && !undone && !by_policy {
                     wrong.push(format!("I7: {}: {due} are to stand, the issuer has {net}: a good sale reversed", who()));
                 }
                 if net > due && !decided {
                     wrong.push(format!("I8: {}: {due} are to stand, the issuer has {net}", who()));
-                }
-                // I11: a rule sends to a person what it says it does.
-                let listed = pages.iter().find(|page| page.listed == Some(C3));
-                if let (Some(page), true) = (listed, self.policy_of(number) != AtDeadline::Operator) {
-                    wrong.push(format!("I11: C3 gave {} to a person, and its group's deadline confirms", page.rrn));
                 }
                 for page in pages.iter().filter(|page| page.standing == Standing::Confirmed) {
                     let true_word = match page.confirmed {
@@ -206,8 +216,9 @@ impl World {
                         Some(Confirmer::LaterRequest) => {
                             device.knows(at) == Some(true) && device.site.profile.reverses_first()
                         }
+                        // That its deadline had passed, and that its group has one, is judged with the record.
                         Some(Confirmer::CutOver) => {
-                            device.knows(at) != Some(false) && self.policy_of(number) == AtDeadline::Confirm
+                            device.knows(at) != Some(false) && device.site.profile != Profile::Completes
                         }
                         None => false,
                     };
@@ -224,10 +235,6 @@ impl World {
         }
     }
 
-    fn policy_of(&self, device: usize) -> AtDeadline {
-        self.machine.config().group(self.devices[device].site.profile.group()).at_deadline
-    }
-
     /// I9: at most one debit stands for a purchase, or it is flagged.
     fn audit_purchases(&mut self, stands: &Stands, wrong: &mut Vec<String>) {
         let mut flagged = 0;
@@ -235,24 +242,29 @@ impl World {
             let device = &self.devices[intent.device];
             let beliefs = intent.beliefs.iter().filter_map(|at| device.terminal.beliefs().get(*at));
             let pages: Vec<&Page> = beliefs.flat_map(|belief| self.pages_of(intent.device, belief)).collect();
-            let standing = |page: &&&Page| stands.get(&page.rrn).is_some_and(|net| *net > 0);
-            let standing: Vec<&&Page> = pages.iter().filter(standing).collect();
+            let standing = |page: &&Page| stands.get(&page.rrn).is_some_and(|net| *net > 0);
+            let mut standing: Vec<&Page> = pages.into_iter().filter(standing).collect();
             if standing.len() < 2 {
                 continue;
             }
-            // Each but the first is named by an entry, as the later of two.
-            let is_flag = |flag: &&Flag| flag.rule == D6 && standing.iter().any(|page| flag.of(page));
-            let flags = self.auditor.book.flags.iter().filter(is_flag);
-            let flags: BTreeSet<u32> = flags.map(|flag| flag.stan).collect();
-            let by_operator = standing.iter().any(|page| page.verdict.is_some());
-            let flag = flags.len() + 1 >= standing.len() && !device.site.profile.reverses_first();
-            // K7: windows are told by the wall clock, which nobody can trust across a restart when it jumps.
-            let mut begun: Vec<u64> = standing.iter().map(|page| page.begun_ms).collect();
-            begun.sort_unstable();
-            // Each keyed again when nobody looks for the one before it any more.
-            let apart =
-                begun.windows(2).all(|pair| pair[1] - pair[0] >= REKEY_WINDOW_MS) && !device.site.profile.reverses_first();
-            if by_operator || flag || apart || self.plan.has(Trouble::WallJump) {
+            let book = &self.auditor.book;
+            standing.sort_unstable_by_key(|page| page.begun_ms);
+            let reverses_first = device.site.profile.reverses_first();
+            let known = |pair: &[&Page]| {
+                let [first, second] = pair else { return true };
+                // Each but the first is named by an entry, as the later of two.
+                let is_flag = |flag: &Flag| {
+                    flag.rule == D6 && flag.stan == second.stan && standing.iter().any(|page| flag.of(page))
+                };
+                let flagged = book.flags.iter().any(is_flag);
+                // Keyed again when nobody looks for the one before it any more.
+                let apart = second.begun_ms - first.begun_ms >= REKEY_WINDOW_MS;
+                (flagged || apart) && !reverses_first
+                    // Nothing of the first stood, until a person said so.
+                    || first.verdict.is_some() && first.decided_ms >= second.begun_ms
+                    || book.clock_jumped(first.begun_ms, second.begun_ms)
+            };
+            if standing.windows(2).all(known) {
                 flagged += 1;
                 continue;
             }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use iso8583::Fields;
 use journal::memory::MemStorage;
-use switch::LinkNo;
+use switch::{Group, GroupNo, LinkNo};
 
 use crate::coverage::Coverage;
 use book::{Book, Standing};
@@ -41,41 +41,54 @@ pub(crate) struct Auditor {
     numbers: BTreeMap<(u16, String), String>,
     /// The link that a request left by, and when.
     left: BTreeMap<String, (LinkNo, u64)>,
-    /// When a reversal left last.
-    reversal_left: BTreeMap<String, u64>,
+    /// When a reversal left first under a STAN, by RRN and STAN.
+    reversal_left: BTreeMap<(String, String), u64>,
+    /// The latest of them that the issuer acknowledged.
+    acknowledged: BTreeMap<String, u64>,
     /// The STANs of the originals that a terminal's reversals named, by terminal and the reversal's own STAN.
     reversals_asked: BTreeMap<(String, String), BTreeSet<u32>>,
+    /// The life of the process in which a request left last.
+    used_in: BTreeMap<LinkNo, u32>,
     /// The life of the process in which a reversal left first.
     reversed_in: BTreeMap<String, u32>,
     pub(crate) coverage: Coverage,
 }
 
 impl Auditor {
-    /// `keeps_early`: links whose reversals count before the horizon (R3); `takes_less`: terminals that take approvals of less (T9).
-    pub(crate) fn new(blind: bool, keeps_early: Vec<LinkNo>, takes_less: BTreeSet<String>) -> Auditor {
+    /// `keeps_early`: links whose reversals count before the horizon (R3); `takes_less`: terminals that take approvals of less
+    /// (T9); `groups`: what the switch is told of the terminals.
+    pub(crate) fn new(
+        blind: bool,
+        keeps_early: Vec<LinkNo>,
+        takes_less: BTreeSet<String>,
+        groups: BTreeMap<GroupNo, Group>,
+    ) -> Auditor {
         Auditor {
             blind,
             keeps_early,
             takes_less,
             tail: Tail::default(),
-            book: Book::default(),
+            book: Book::new(groups),
             prints: Vec::new(),
             changed: None,
             stans: BTreeMap::new(),
             numbers: BTreeMap::new(),
             left: BTreeMap::new(),
             reversal_left: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
             reversals_asked: BTreeMap::new(),
+            used_in: BTreeMap::new(),
             reversed_in: BTreeMap::new(),
             coverage: Coverage::default(),
         }
     }
 
-    /// Reads what became durable.
-    pub(crate) fn read_on(&mut self, disk: &MemStorage) {
+    /// Reads what became durable until now, in milliseconds since 1970.
+    pub(crate) fn read_on(&mut self, wall_ms: u64, disk: &MemStorage) {
         if self.blind {
             return;
         }
+        self.book.true_ms = wall_ms;
         let (book, prints, changed) = (&mut self.book, &mut self.prints, &mut self.changed);
         self.tail.advance(disk, |lsn, payload| {
             let print = crc32c::crc32c(payload);
@@ -91,12 +104,16 @@ impl Auditor {
         self.judge_ends();
     }
 
-    /// I10: without an answer, only the acknowledgement of a reversal that left after the horizon ends a promise (R3).
+    /// I10: a promise ends by an acknowledgement; without an answer, by that of a reversal whose first send under its STAN came
+    /// after the horizon (R3).
     fn judge_ends(&mut self) {
         for id in std::mem::take(&mut self.book.ended) {
             let Some(page) = self.book.pages.get(&id) else { continue };
-            let times = self.left.get(&page.rrn).zip(self.reversal_left.get(&page.rrn));
-            if let Some(((link, left), reversed)) = times
+            let Some(reversed) = self.acknowledged.get(&page.rrn) else {
+                self.book.wrong.push(format!("I10: {} ended, and no reversal of it was acknowledged", page.rrn));
+                continue;
+            };
+            if let Some((link, left)) = self.left.get(&page.rrn)
                 && !page.answered
                 && !self.keeps_early.contains(link)
                 // The switch counts whole milliseconds of its own.
@@ -108,9 +125,32 @@ impl Auditor {
         }
     }
 
+    /// An issuer's answer to a reversal comes in.
+    pub(crate) fn acknowledgement_comes(&mut self, message: &Fields) {
+        let text = |de| message.text(de).unwrap_or_default().trim_end().to_owned();
+        let rrn = text(37);
+        if let Some(left) = self.reversal_left.get(&(rrn.clone(), text(11))) {
+            let newest = self.acknowledged.entry(rrn).or_insert(*left);
+            *newest = (*newest).max(*left);
+        }
+    }
+
     /// The request left, and the issuer's horizon for it is over.
     pub(crate) fn horizon_is_over(&self, rrn: &str, now_ms: u64) -> bool {
         self.left.get(rrn).is_some_and(|(_, left)| now_ms > left + HORIZON_MS)
+    }
+
+    /// A process is about to start, with a wall clock that says `wall_ms` and is wrong by `error_ms` (K7).
+    pub(crate) fn starts(&mut self, wall_ms: u64, error_ms: i64) {
+        self.book.clocks.insert(wall_ms, error_ms);
+    }
+
+    /// A terminal's money request comes in, at a true time in milliseconds since 1970.
+    pub(crate) fn request_comes(&mut self, wall_ms: u64, message: &Fields) {
+        let text = |de| message.text(de).map(str::to_owned);
+        if let (Some(terminal), Some(stan)) = (text(41), text(11).and_then(|stan| stan.parse().ok())) {
+            self.book.came.entry((terminal, stan, text(7))).or_insert(wall_ms);
+        }
     }
 
     /// A terminal's reversal comes in.
@@ -122,13 +162,13 @@ impl Auditor {
     }
 
     /// Reads all of it again after a start: what was durable must still be there, as it was.
-    pub(crate) fn read_again(&mut self, disk: &MemStorage) -> Option<String> {
+    pub(crate) fn read_again(&mut self, wall_ms: u64, disk: &MemStorage) -> Option<String> {
         if self.blind {
             return None;
         }
         let known = self.prints.len() as u64;
         self.tail = Tail::default();
-        self.read_on(disk);
+        self.read_on(wall_ms, disk);
         let lost = (self.tail.lsn < known).then_some(self.tail.lsn + 1);
         self.changed.or(lost).map(|lsn| format!("K5: record {lsn} was durable and is lost or changed"))
     }
@@ -161,7 +201,7 @@ impl Auditor {
             if !text(90).starts_with(&original) || ![Some(page.asked), page.approved].contains(&amount) {
                 return Some(format!("R1: the reversal of {rrn} names {} of {amount:?}, and it was {original}", text(90)));
             }
-            self.reversal_left.insert(rrn.clone(), now_ms);
+            self.reversal_left.entry((rrn.clone(), stan.clone())).or_insert(now_ms);
         }
         // A reversal is a message of its issuer, on whatever link; its number must not be a request's of the link either.
         let of_link = (link.issuer.0, format!("{link}{}{stan}", text(7)));
@@ -184,6 +224,10 @@ impl Auditor {
         }
         if request {
             self.coverage.rule("M1");
+            // Its number comes after those that a process before it used.
+            if self.used_in.insert(link, life).is_some_and(|before| before != life) {
+                self.coverage.rule("K4");
+            }
             if self.left.insert(rrn.clone(), (link, now_ms)).is_some() {
                 return Some(format!("M5: {mti} {rrn} leaves again"));
             }
@@ -239,7 +283,7 @@ impl Auditor {
             (1 | 2, "68") => standing == Standing::AwaitingIssuer || live && !page.ever_promised,
             (1 | 2, "94") => false,
             (1 | 2, _) => standing == Standing::AwaitingIssuer || live,
-            (4, "00") => standing == Standing::AwaitingIssuer || live && !promised,
+            (4, "00") => standing == Standing::AwaitingIssuer || live && !promised || page.can_be_promised(),
             (_, _) => false,
         };
         let less = code == "10" || page.approved.is_some_and(|approved| approved < page.asked);

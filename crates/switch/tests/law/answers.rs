@@ -74,12 +74,13 @@ fn t3_what_never_left_owes_nothing() {
     check(
         "report notsent\nsale 1 1000 > issuer 0200 1000; terminal 0210 91\nstate 1 declined\ndoubt 0\nrepeat 1 1000 > terminal 0210 91",
     );
-    // The terminal's reversal came first: its obligation ends.
+    // The terminal's reversal came first: its obligation ends, and what has not left of it does not leave any more.
     check(
         "report silent
          sale 1 1000 > issuer 0200 1000
+         report silent
          reverse 1 1000 > issuer 0420 1000 4000; terminal 0410 00
-         never-sent
+         never-sent > unsend
          state 1 unwound
          doubt 0",
     );
