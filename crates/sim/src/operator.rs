@@ -47,7 +47,9 @@ impl World {
             let resolution = match (self.stands_at_issuers(&movement.rrn), self.asks_the_shop(&movement)) {
                 (0, _) => Resolution::UndoneElsewhere,
                 (_, Some(false)) => Resolution::Undo,
-                (minor, _) if minor != remains && minor <= amount => Resolution::AdjustedElsewhere { minor },
+                (minor, _) if minor < remains => Resolution::AdjustedElsewhere { minor },
+                // Two debits, of which no giving back leaves what should stand.
+                (minor, _) if minor > remains => Resolution::Undo,
                 (_, _) => Resolution::Stands,
             };
             self.out.coverage.event("operator's decision");

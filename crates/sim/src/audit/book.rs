@@ -59,7 +59,7 @@ pub(crate) enum Confirmer {
 /// One movement's page.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
-    id: u64,
+    pub(crate) id: u64,
     pub(crate) rrn: String,
     /// DE41 as the terminal sent it.
     pub(crate) terminal: String,
@@ -154,21 +154,16 @@ impl Page {
     }
 }
 
-/// An entry for a person.
+/// An entry for a person, which the switch has not closed by itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Flag {
+    /// The record that made it.
+    lsn: u64,
     /// The rule's number in the format.
     pub(crate) rule: u8,
     /// The terminal's.
     pub(crate) stan: u32,
     pub(crate) movement: Option<u64>,
-}
-
-impl Flag {
-    /// It is about this movement.
-    pub(crate) fn of(&self, page: &Page) -> bool {
-        self.movement == Some(page.id)
-    }
 }
 
 /// All that the records say.
@@ -210,12 +205,12 @@ impl Book {
 
     /// Takes one record.
     pub(crate) fn take(&mut self, lsn: u64, payload: &[u8]) {
-        if self.read(&mut Cursor(payload)).is_err() {
+        if self.read(lsn, &mut Cursor(payload)).is_err() {
             self.wrong.push(format!("record {lsn} cannot be read"));
         }
     }
 
-    fn read(&mut self, from: &mut Cursor<'_>) -> Read<()> {
+    fn read(&mut self, lsn: u64, from: &mut Cursor<'_>) -> Read<()> {
         let (version, _partition, wall_ms, kind) = (from.u8()?, from.u8()?, from.u64()?, from.u8()?);
         if version != 1 {
             return Err(Unreadable);
@@ -339,7 +334,7 @@ impl Book {
             13 => {
                 let (rule, _terminal, stan) = (from.u8()?, from.text(23)?, from.u32()?);
                 let movement = from.option(Cursor::u64)?;
-                self.flags.push(Flag { rule, stan, movement });
+                self.flags.push(Flag { lsn, rule, stan, movement });
             }
             14 => {
                 let (terminal, stan) = (from.text(23)?, from.u32()?);
@@ -368,9 +363,13 @@ impl Book {
                     page.handed_ms = now_ms;
                 }
             }
-            // Numbers of reversals, reversals that changed nothing, recalled movements, STANs of network messages,
-            // closed exceptions, second approvals, keys and marks of cards: nothing of it moves what stands.
-            7 | 12 | 15 | 16 | 18 | 19 | 20 | 21 => {}
+            18 => {
+                let (entry, who) = (from.u64()?, from.string()?);
+                self.flags.retain(|flag| flag.lsn != entry || who != "switch");
+            }
+            // Numbers of reversals, reversals that changed nothing, recalled movements, STANs of network messages, second
+            // approvals, keys and marks of cards: nothing of it moves what stands.
+            7 | 12 | 15 | 16 | 19 | 20 | 21 => {}
             _ => return Err(Unreadable),
         }
         Ok(())

@@ -192,9 +192,8 @@ impl World {
                 let by_policy = pages.iter().any(|page| page.by_policy);
                 // D11: what was reversed before it came is never executed.
                 let answered_ms = belief.at.saturating_add_signed(-device.site.clock_error_s * 1000);
-                let executed = pages
-                    .iter()
-                    .find(|page| page.begun_ms > answered_ms && !book.clock_jumped(answered_ms, page.begun_ms));
+                let executed =
+                    pages.iter().find(|page| page.begun_ms > answered_ms && !book.clock_jumped(answered_ms, page.begun_ms));
                 if let (Belief::Reversed, Some(page)) = (belief.belief, executed) {
                     wrong.push(format!("D11: {} of terminal {number} began after its reversal was answered", page.rrn));
                 }
@@ -248,13 +247,16 @@ impl World {
                 continue;
             }
             let book = &self.auditor.book;
-            standing.sort_unstable_by_key(|page| page.begun_ms);
+            standing.sort_unstable_by_key(|page| page.id);
             let reverses_first = device.site.profile.reverses_first();
             let known = |pair: &[&Page]| {
                 let [first, second] = pair else { return true };
                 // Each but the first is named by an entry, as the later of two.
+                let equal =
+                    |other: &Page| other.terminal == second.terminal && other.asked == second.asked && other.id < second.id;
                 let is_flag = |flag: &Flag| {
-                    flag.rule == D6 && flag.stan == second.stan && standing.iter().any(|page| flag.of(page))
+                    let beside = flag.movement.and_then(|id| book.pages.get(&id));
+                    flag.rule == D6 && flag.stan == second.stan && beside.is_some_and(equal)
                 };
                 let flagged = book.flags.iter().any(is_flag);
                 // Keyed again when nobody looks for the one before it any more.
