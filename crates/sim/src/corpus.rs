@@ -81,9 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_the_corpus_is_a_comment_or_a_seed_with_its_story() {
-        let lines = SEEDS.lines().filter(|line| !line.starts_with('#'));
-        assert_eq!(lines.count(), corpus().len());
+    fn every_line_of_the_corpus_is_a_comment_or_a_seed_with_its_plan_and_story() {
+        for line in SEEDS.lines().filter(|line| !line.starts_with('#')) {
+            let mut words = line.splitn(3, ' ');
+            let seed = words.next().map(str::parse::<u64>);
+            let plan = words.next().and_then(|word| word.strip_prefix("plan-"));
+            let of_plan = plan.is_some_and(|plan| plan.len() == 8 && plan.bytes().all(|b| b.is_ascii_hexdigit()));
+            assert!(matches!(seed, Some(Ok(_))) && of_plan && words.next().is_some(), "{line}");
+        }
     }
 
     #[test]
