@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use iso8583::Fields;
 
+use crate::operate::{json, said};
 use crate::support::site::PAN;
 use crate::support::{Options, Site, code, field, repeat_of, reversal_of, sale, until};
 
@@ -208,11 +209,20 @@ async fn d11_what_the_index_cannot_answer_is_not_guessed() {
     tokio::time::sleep(Duration::from_millis(120)).await;
     forget(&site, std::slice::from_ref(&sold)).await;
     assert_eq!(site.daemon.metric("switchd_index_following").await, 0.0);
+    let status = json(&site, &["status"]).await;
+    assert!(["waiting", "opening"].contains(&status["index"]["stage"].as_str().expect("a stage")), "{status}");
+    assert!(status["index"]["failed"].as_str().is_some_and(|why| why.contains("in-the-way")), "{status}");
+    assert_eq!(status["index"]["lag"], status["index"]["durable"], "it covers nothing");
+    let text = said(&site, &["status"]).await;
+    assert!(text.contains("failed: cannot ") && text.contains("index      "), "{text}");
     let mut line = site.line(1).await;
     assert_eq!(code(&line.ask(&repeat_of(&sold.request)).await), "91");
     line.send(&reversal(&sold, 900_001)).await;
     line.assert_silent(1).await;
     fs::remove_file(site.dir().join("in-the-way")).expect("it is there");
     built(&site).await;
+    let status = json(&site, &["status"]).await;
+    assert_eq!((&status["index"]["stage"], &status["index"]["failed"]), (&"following".into(), &serde_json::Value::Null));
+    assert!(said(&site, &["status"]).await.contains("index      following, "));
     is_reversed(&site, &sold, 900_001).await;
 }

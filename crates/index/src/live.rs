@@ -25,6 +25,8 @@ const IDLE: Duration = Duration::from_millis(100);
 /// Records and bytes of one batch: small enough for a look-up to wait for, large enough for an engine to be quick.
 const BATCH_RECORDS: usize = 4_096;
 const BATCH_BYTES: usize = 4 << 20;
+/// So near it follows: a look-up waits for the rest. One batch.
+const NEAR: u64 = BATCH_RECORDS as u64;
 /// How often a long way is reported.
 const REPORT: Duration = Duration::from_secs(5);
 /// How often it looks whether something may be retired.
@@ -98,7 +100,7 @@ impl Stage {
 }
 
 /// Where it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// What it is doing.
     pub stage: Stage,
@@ -108,6 +110,10 @@ pub struct Status {
     pub durable: Lsn,
     /// How often it was built from nothing in this process.
     pub built: u64,
+    /// Records that it takes in a second while it is behind; 0 when it is not, or that is not known yet.
+    pub records_per_second: u64,
+    /// Why it failed last, until it follows again.
+    pub failed: Option<String>,
 }
 
 impl Status {
@@ -131,6 +137,8 @@ struct Progress {
     stage: Stage,
     covered: Lsn,
     built: u64,
+    records_per_second: u64,
+    failed: Option<String>,
 }
 
 struct Shared<S: Storage> {
@@ -173,7 +181,13 @@ where
             reader,
             options,
             index: RwLock::new(None),
-            progress: Mutex::new(Progress { stage: Stage::Opening, covered: Lsn(0), built: 0 }),
+            progress: Mutex::new(Progress {
+                stage: Stage::Opening,
+                covered: Lsn(0),
+                built: 0,
+                records_per_second: 0,
+                failed: None,
+            }),
             changed: Condvar::new(),
             retain: Mutex::new(None),
             retire_below: AtomicU64::new(0),
@@ -304,8 +318,8 @@ impl<S: Storage> Drop for Live<S> {
 impl<S: Storage> Shared<S> {
     fn status(&self) -> Status {
         let progress = lock(&self.progress);
-        let Progress { stage, covered, built } = *progress;
-        Status { stage, covered, durable: self.reader.durable(), built }
+        let Progress { stage, covered, built, records_per_second, ref failed } = *progress;
+        Status { stage, covered, durable: self.reader.durable(), built, records_per_second, failed: failed.clone() }
     }
 
     fn building(&self) -> Unavailable {
@@ -363,7 +377,7 @@ impl<S: Storage> Feeder<S> {
                 again = AGAIN_FIRST;
             }
             tracing::error!(%error, again_ms = again.as_millis(), "the index failed and is built again: look-ups have to wait");
-            self.shared.set(|progress| progress.stage = Stage::Waiting);
+            self.shared.set(|progress| (progress.stage, progress.failed) = (Stage::Waiting, Some(error.to_string())));
             self.sleep(again);
             again = (again * 2).min(AGAIN_LONGEST);
             if let Err(error) = Index::remove(&self.shared.options.dir) {
@@ -416,9 +430,9 @@ impl<S: Storage> Feeder<S> {
                 let text = "a look-up came upon damage, or a thread of the engine ended".to_owned();
                 return Err(crate::engine::EngineError::Failed(text).into());
             }
-            let behind = self.fill(index, &mut filler, &mut tail)?;
-            report.tell(behind, filler.mark().lsn, shared.reader.durable());
-            if behind {
+            let lag = self.fill(index, &mut filler, &mut tail, &mut report)?;
+            // One that is never quite there, as records go on to come, lets go all the same what is past its retention.
+            if lag > NEAR {
                 continue;
             }
             if Instant::now() >= retention_due {
@@ -472,8 +486,8 @@ impl<S: Storage> Feeder<S> {
         }
     }
 
-    /// Applies the next batch, and says whether there is more.
-    fn fill(&self, index: &Index, filler: &mut Filler, tail: &mut Tail<S>) -> Result<bool, Error> {
+    /// Applies the next batch, and says how many durable records are left.
+    fn fill(&self, index: &Index, filler: &mut Filler, tail: &mut Tail<S>, report: &mut Report) -> Result<u64, Error> {
         let mut failed = None;
         tail.take(|lsn, place, payload| {
             if let Err(error) = filler.add(lsn, place, payload) {
@@ -487,15 +501,16 @@ impl<S: Storage> Feeder<S> {
             return Err(error);
         }
         filler.apply(index)?;
-        let covered = filler.mark().lsn;
-        let behind = covered < self.shared.reader.durable();
+        let (covered, durable) = (filler.mark().lsn, self.shared.reader.durable());
+        let lag = durable.0.saturating_sub(covered.0);
+        let rate = report.tell(lag > 0, covered, durable);
         self.shared.set(|progress| {
-            progress.covered = covered;
-            if !behind {
-                progress.stage = Stage::Following;
+            (progress.covered, progress.records_per_second) = (covered, rate);
+            if lag <= NEAR {
+                (progress.stage, progress.failed) = (Stage::Following, None);
             }
         });
-        Ok(behind)
+        Ok(lag)
     }
 
     /// Drops what retention lets go, and says so to whoever retires segments.
@@ -530,9 +545,11 @@ impl Report {
         Report { from, since: Instant::now(), last: Instant::now(), told: false }
     }
 
-    fn tell(&mut self, behind: bool, covered: Lsn, durable: Lsn) {
+    /// The records of a second, while it is behind.
+    fn tell(&mut self, behind: bool, covered: Lsn, durable: Lsn) -> u64 {
+        let took_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = if behind { (covered.0 - self.from.0).saturating_mul(1_000) / took_ms } else { 0 };
         if behind && self.last.elapsed() >= REPORT {
-            let rate = (covered.0 - self.from.0) / self.since.elapsed().as_secs().max(1);
             let percent = covered.0.saturating_mul(100) / durable.0.max(1);
             tracing::info!(covered = covered.0, durable = durable.0, percent, records_per_second = rate, "index");
             (self.last, self.told) = (Instant::now(), true);
@@ -543,5 +560,6 @@ impl Report {
             }
             (self.from, self.since, self.last) = (covered, Instant::now(), Instant::now());
         }
+        rate
     }
 }

@@ -199,3 +199,25 @@ fn what_is_past_its_retention_is_dropped_and_what_an_open_movement_needs_is_not(
     assert_eq!((again.status().built, again.retire_below()), (0, below));
     again.stop();
 }
+
+/// A segment that has rotted stands in the way of every build: that is said, and for as long as it is so.
+#[test]
+fn a_journal_that_cannot_be_read_is_said_until_the_index_follows() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::begin(1).live(&mut Dice::new(5), 250);
+    let sealed = world.partition.reader().sealed();
+    assert!(sealed.len() > 2, "{}", sealed.len());
+    // A byte of a record in its middle.
+    let rot = || world.storage.flip_bit(&format!("segment-{:016}", sealed[1].number), 8 << 10, 3);
+    rot();
+    let live = start(&world, dir.path());
+    until("it says why", || live.status().failed.is_some());
+    let status = live.status();
+    assert!(matches!(status.stage, Stage::Waiting | Stage::Opening | Stage::Building), "{status:?}");
+    let why = status.failed.expect("it failed");
+    assert!(why.contains("segment"), "{why}");
+    rot();
+    followed(&live);
+    assert_eq!(live.status().failed, None);
+    live.stop();
+}

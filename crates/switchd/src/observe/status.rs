@@ -43,8 +43,42 @@ pub(crate) struct StatusJson {
     pub(crate) inputs_waiting: usize,
     /// Answers since this start.
     pub(crate) answers: Answers,
+    /// The index, which look-ups beyond memory need.
+    pub(crate) index: IndexJson,
     /// Every configured link.
     pub(crate) links: Vec<LinkJson>,
+}
+
+/// How far the index is behind the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IndexJson {
+    /// `following`: look-ups are answered. `opening`, `building` from the oldest record on, or `waiting` to be built again.
+    pub(crate) stage: String,
+    /// The last record that it covers.
+    pub(crate) covered: u64,
+    /// The last durable record.
+    pub(crate) durable: u64,
+    /// How many durable records it does not cover.
+    pub(crate) lag: u64,
+    /// Records that it takes in a second; 0 when it is not behind.
+    pub(crate) records_per_second: u64,
+    /// How often it was built from nothing since this start.
+    pub(crate) built: u64,
+    /// Why it failed last, until it follows again.
+    pub(crate) failed: Option<String>,
+}
+
+/// As the index says it.
+fn index(status: index::Status) -> IndexJson {
+    IndexJson {
+        stage: status.stage.name().to_owned(),
+        covered: status.covered.0,
+        durable: status.durable.0,
+        lag: status.lag(),
+        records_per_second: status.records_per_second,
+        built: status.built,
+        failed: status.failed,
+    }
 }
 
 /// Open movements of one state, issuer and currency.
@@ -149,11 +183,13 @@ pub(crate) struct Facts<'a> {
     pub(crate) inputs_waiting: usize,
     /// Answers since the start.
     pub(crate) answers: Answers,
+    /// Where the index stands.
+    pub(crate) index: index::Status,
 }
 
 /// The daemon at a glance.
 pub(crate) fn status(facts: Facts<'_>) -> StatusJson {
-    let Facts { view, settings, up_ms, wall_ms, not_ready, terminals, inputs_waiting, answers } = facts;
+    let Facts { view, settings, up_ms, wall_ms, not_ready, terminals, inputs_waiting, answers, index } = facts;
     let census = view.census();
     let open: Vec<OpenJson> = census.iter().map(|row| open_row(row, wall_ms)).collect();
     let doubtful = || open.iter().filter(|row| row.in_doubt);
@@ -176,6 +212,7 @@ pub(crate) fn status(facts: Facts<'_>) -> StatusJson {
         terminals,
         inputs_waiting,
         answers,
+        index: self::index(index),
         links: links(view, settings),
     }
 }

@@ -382,6 +382,7 @@ impl Engine {
             terminals: self.shell.meters.terminals(),
             inputs_waiting: self.shell.mailbox.len(),
             answers: self.shell.meters.answers(),
+            index: self.index.status(),
         })
     }
 
