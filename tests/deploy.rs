@@ -431,6 +431,9 @@ async fn man_pages_and_completions_are_made_by_a_command() {
         let output = switchd(["generate", what, path]).await;
         assert!(output.status.success(), "{}", said(&output));
     }
+    let output = switchd(["generate", "completions", path, "--json"]).await;
+    let names: Vec<PathBuf> = serde_json::from_slice(&output.stdout).expect("--json prints JSON");
+    assert!(names.contains(&dir.path().join("switchd.bash")), "{names:?}");
     let text = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(text("switchd.1").contains("switchd\\-doubt(1)"), "{}", text("switchd.1"));
     assert!(text("switchd-serve.1").contains(".TH"));

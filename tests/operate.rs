@@ -248,7 +248,7 @@ async fn a_link_that_is_wished_down_stays_down_until_it_is_wished_up() {
         })
         .await;
     };
-    holds(&said(&site, &["link", "line 1", "drain"]).await, &["wished drained"]);
+    holds(&said(&site, &["link", "line 1", "drain", "--who", "ann", "--why", "ticket 8"]).await, &["wished drained"]);
     link(("drained", 1)).await;
     assert_eq!(code(&line.ask(&sale(1, 2, PAN, 700)).await), "91");
     assert_eq!(code(&line.ask(&reversal_of(&sale(1, 1, PAN, 1250), 3)).await), "00", "promises go on");
@@ -265,9 +265,16 @@ async fn a_link_that_is_wished_down_stays_down_until_it_is_wished_up() {
     let output = run(&site, &["link", "no such line", "up"]).await;
     assert_eq!(output.status.code(), Some(1));
     holds(&String::from_utf8_lossy(&output.stderr), &["no link has this name", "next: "]);
+    let output = run(&site, &["link", "line 1", "up", "--why", &format!("card {PAN}")]).await;
+    assert_eq!(output.status.code(), Some(2), "it would stand in the log");
     site.daemon.stop().await;
     let log = site.daemon.log();
-    assert!(log.lines().any(|line| line.contains("audit") && line.contains("an operator orders a link")));
+    let uid = format!("uid={}", rustix::process::getuid().as_raw());
+    let orders: Vec<_> =
+        log.lines().filter(|line| line.contains("audit") && line.contains("an operator orders a link")).collect();
+    assert_eq!(orders.len(), 3, "{orders:?}");
+    holds(orders[0], &["link=1.1", "order=Drain", &uid, "who=\"ann\"", "why=\"ticket 8\""]);
+    holds(orders[1], &["order=SignOff", &uid, "who=\"-\""]);
 }
 
 #[tokio::test]

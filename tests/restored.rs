@@ -55,10 +55,13 @@ async fn adopt(site: &Site) -> String {
         "ann",
         "--why",
         "the disk is lost, ticket 7",
+        "--json",
     ];
     let output = switchd(args).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("it says text")
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("--json prints JSON");
+    assert_eq!(told["journal"].as_str(), journal(site).to_str());
+    told["known"].as_str().expect("it says what was known").to_owned()
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::operate::{by_whole_card, json, said};
 use crate::reload::{edit, reload};
+use crate::support::daemon::switchd;
 use crate::support::site::{PAN, POOR_PAN};
 use crate::support::{Options, Site, code, name, reversal_of, sale, until};
 
@@ -122,6 +123,9 @@ async fn section_10_the_commands_show_check_values_and_no_key() {
     let listed = said(&site, &["keys", "list"]).await;
     assert!(listed.contains("seals and opens") && listed.contains("cards are known by it"), "{listed}");
     assert!(!listed.contains("opens what it sealed"), "{listed}");
+    // The file itself, where the daemon reads a copy of it.
+    let of_file = switchd(["keys", "list", "--file", file.to_str().expect("the path is text")]).await;
+    assert_eq!(String::from_utf8_lossy(&of_file.stdout), listed);
     let told = [said(&site, &["keys", "rotate", "pan"]).await, said(&site, &["keys", "rotate", "hmac"]).await];
     for told in told {
         assert!(told.contains("next: back the file up"), "{told}");

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use journal::Storage;
+use serde::Serialize;
 
 use crate::config;
 use crate::exit::{Exit, Failure};
@@ -22,6 +23,18 @@ pub(crate) struct AdoptArgs {
     /// Why; goes into the log of the next start. Never a card number.
     #[arg(long, value_name = "TEXT")]
     why: String,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was decided.
+#[derive(Serialize)]
+struct Adopted {
+    /// The directory of the journal.
+    journal: PathBuf,
+    /// What the witness knew, for people.
+    known: String,
 }
 
 /// Writes the decision into the witness; the next start carries it out.
@@ -45,7 +58,12 @@ pub(crate) fn run(args: &AdoptArgs) -> Result<Exit, Failure> {
     };
     let known =
         witness::adopt(&journal, &args.who, &args.why).map_err(|error| Failure::new(Exit::Failed, anyhow!(error)))?;
-    println!("The next start takes the journal in {}: {known}.", journal.dir.display());
+    let adopted = Adopted { journal: journal.dir, known };
+    if args.json {
+        println!("{}", serde_json::to_string(&adopted).context("the answer")?);
+        return Ok(Exit::Done);
+    }
+    println!("The next start takes the journal in {}: {}.", adopted.journal.display(), adopted.known);
     println!("It will want a PAN key that never sealed; see docs/OPERATIONS.md, \"Backup and restore\".");
     Ok(Exit::Done)
 }

@@ -19,6 +19,9 @@ pub(crate) struct GenerateArgs {
     what: What,
     /// The directory; it is made if it is not there. Files of an earlier version are replaced.
     dir: PathBuf,
+    /// The names as a JSON list.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -45,6 +48,10 @@ pub(crate) fn run(args: &GenerateArgs, command: Command) -> Result<Exit, Failure
         fs::read_dir(&args.dir).with_context(into)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     names.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("switchd")));
     names.sort();
+    if args.json {
+        println!("{}", serde_json::to_string(&names).context("the names")?);
+        return Ok(Exit::Done);
+    }
     for name in names {
         println!("{}", name.display());
     }

@@ -29,7 +29,7 @@ enum Command {
     List(File),
     /// Put a new key before the others of its kind: it is used from the next SIGHUP or start on; the others stay.
     #[command(
-        after_help = "Examples:\n  switchd keys rotate pan --config state/switchd.toml\n  switchd keys rotate hmac --config state/switchd.toml"
+        after_help = "Examples:\n  switchd keys rotate pan --config state/switchd.toml\n  switchd keys rotate hmac --file /etc/switchd/secret/journal.keys"
     )]
     Rotate {
         /// Which kind.
@@ -50,12 +50,27 @@ enum Kind {
 
 #[derive(Debug, Args)]
 struct File {
-    /// The configuration.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// The configuration that names the key file.
+    #[arg(long, value_name = "FILE", required_unless_present = "file")]
+    config: Option<PathBuf>,
+    /// The key file itself, where the daemon reads a copy of it: /etc/switchd/secret/journal.keys under the systemd unit.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
     /// As JSON.
     #[arg(long)]
     json: bool,
+}
+
+impl File {
+    fn path(&self) -> Result<PathBuf, Failure> {
+        match (&self.file, &self.config) {
+            (Some(file), _) => Ok(file.clone()),
+            (None, Some(config)) => {
+                Ok(config::load(config).map_err(|problems| Failure::new(Exit::Config, problems))?.journal.keys)
+            }
+            (None, None) => Err(Failure::new(Exit::Usage, anyhow!("--config or --file is needed"))),
+        }
+    }
 }
 
 /// One key. A check value changes with its key and tells nothing of it.
@@ -103,7 +118,7 @@ pub(crate) fn run(args: &KeysArgs) -> Result<Exit, Failure> {
         Command::List(file) => (file, None),
         Command::Rotate { kind, file } => (file, Some(kind)),
     };
-    let path = config::load(&file.config).map_err(|problems| Failure::new(Exit::Config, problems))?.journal.keys;
+    let path = file.path()?;
     let mut keys = Keys::read(&path).map_err(|error| Failure::new(Exit::Config, anyhow!(error)))?;
     if let Some(kind) = rotate {
         keys = match kind {

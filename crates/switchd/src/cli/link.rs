@@ -14,6 +14,12 @@ pub(crate) struct LinkArgs {
     /// What is wished.
     #[arg(value_enum)]
     order: LinkOrderName,
+    /// Who wishes it; goes into the daemon's log, beside the number of the user who runs this.
+    #[arg(long, value_name = "NAME")]
+    who: Option<String>,
+    /// Why; goes into the daemon's log. Never a card number.
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
     #[command(flatten)]
     target: Target,
     /// As JSON: the link as it is now.
@@ -23,7 +29,8 @@ pub(crate) struct LinkArgs {
 
 /// Orders.
 pub(crate) fn link(args: &LinkArgs) -> Result<Exit, Failure> {
-    let order = LinkOrderJson { link: args.name.clone(), order: args.order };
+    let order = LinkOrderJson { link: args.name.clone(), order: args.order, who: args.who.clone(), why: args.why.clone() };
+    order.judge().map_err(|wrong| Failure::new(Exit::Usage, wrong))?;
     let body = ask::post(&args.target, "/link", &order)?;
     if args.json {
         println!("{body}");

@@ -86,7 +86,7 @@ enum Command {
     /// The wish stands until another is made or the daemon ends; `switchd status` shows it beside the link's health. To take a
     /// link away: drain it, wait until nothing is in flight, sign off.
     #[command(
-        after_help = "Examples:\n  switchd link \"first line\" drain --config state/switchd.toml\n  switchd link 1.1 sign-on --socket state/admin.sock"
+        after_help = "Examples:\n  switchd link \"first line\" drain --who ann --why \"maintenance, ticket 8\" --config state/switchd.toml\n  switchd link 1.1 sign-on --socket state/admin.sock"
     )]
     Link(link::LinkArgs),
     /// Decide what only a person can: what stands of a movement that `switchd doubt` lists, who says so, and why.
@@ -104,7 +104,7 @@ enum Command {
     /// For a journal that had to be restored from an older copy, or begun anew, because the newest is lost. What the copy
     /// lacks is unknown to the switch: first settle it with the issuers, as docs/OPERATIONS.md says. The daemon must not run.
     #[command(
-        after_help = "Example:\n  switchd adopt --config state/switchd.toml --who ann --why \"disk lost, copy of 3 h; list settled, ticket 7\""
+        after_help = "Examples:\n  switchd adopt --config state/switchd.toml --who ann --why \"disk lost, copy of 3 h; list settled, ticket 7\"\n  switchd adopt --config state/switchd.toml --who ann --why \"ticket 7\" --json"
     )]
     Adopt(adopt::AdoptArgs),
     /// Read a journal offline: verify it, print its records, count them. Masked, and without its keys.

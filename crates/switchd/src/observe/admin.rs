@@ -12,13 +12,14 @@ use std::path::Path;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{Path as UrlPath, State};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::IncomingStream;
 use iso8583::Rrn;
 use switch::{Now, Switch};
-use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,8 +49,8 @@ pub(crate) enum Question {
     Status(oneshot::Sender<StatusJson>),
     /// Why the newest movement of an RRN or a STAN has no answer; `None` for one that memory does not hold.
     Why(String, oneshot::Sender<Option<WhyJson>>),
-    /// An order for a link, answered with the link; `None` when there is no such link.
-    Link(LinkOrderJson, oneshot::Sender<Option<LinkJson>>),
+    /// An order for a link and whose, answered with the link; `None` when there is no such link.
+    Link(LinkOrderJson, Peer, oneshot::Sender<Option<LinkJson>>),
     /// Everything in doubt, and the entries for a person.
     Doubt(oneshot::Sender<DoubtJson>),
     /// Movements with all that happened to them, from memory and journal.
@@ -92,7 +93,21 @@ pub(crate) async fn serve(listener: StdUnixListener, engine: mpsc::UnboundedSend
         .route("/tx/{rrn}", get(answer_movement))
         .route("/resolve/{case}", post(answer_resolve))
         .with_state(engine);
-    axum::serve(OwnUserOnly(UnixListener::from_std(listener)?), router).await
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    axum::serve(OwnUserOnly(UnixListener::from_std(listener)?), service).await
+}
+
+/// Who is at the other end, by the kernel's word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The user's number.
+    pub(crate) uid: u32,
+}
+
+impl Connected<IncomingStream<'_, OwnUserOnly>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, OwnUserOnly>) -> Self {
+        *stream.remote_addr()
+    }
 }
 
 /// Lets in only the daemon's own user and root.
@@ -100,22 +115,22 @@ struct OwnUserOnly(UnixListener);
 
 impl axum::serve::Listener for OwnUserOnly {
     type Io = UnixStream;
-    type Addr = SocketAddr;
+    type Addr = Peer;
 
-    async fn accept(&mut self) -> (UnixStream, SocketAddr) {
+    async fn accept(&mut self) -> (UnixStream, Peer) {
         loop {
-            let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
+            let (stream, _) = axum::serve::Listener::accept(&mut self.0).await;
             let own = rustix::process::getuid().as_raw();
             match stream.peer_cred() {
-                Ok(peer) if peer.uid() == own || peer.uid() == 0 => return (stream, address),
+                Ok(peer) if peer.uid() == own || peer.uid() == 0 => return (stream, Peer { uid: peer.uid() }),
                 Ok(peer) => tracing::warn!(target: "audit", uid = peer.uid(), "refused on the admin socket"),
                 Err(error) => tracing::warn!(target: "audit", %error, "refused on the admin socket"),
             }
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+    fn local_addr(&self) -> io::Result<Peer> {
+        Ok(Peer { uid: rustix::process::getuid().as_raw() })
     }
 }
 
@@ -133,8 +148,11 @@ async fn answer_why(engine: Engine, UrlPath(what): UrlPath<String>) -> Response 
     }
 }
 
-async fn answer_link(engine: Engine, Json(order): Json<LinkOrderJson>) -> Response {
-    match ask(&engine, |reply| Question::Link(order, reply)).await {
+async fn answer_link(engine: Engine, ConnectInfo(peer): ConnectInfo<Peer>, Json(order): Json<LinkOrderJson>) -> Response {
+    if let Err(wrong) = order.judge() {
+        return (StatusCode::BAD_REQUEST, wrong.to_string()).into_response();
+    }
+    match ask(&engine, |reply| Question::Link(order, peer, reply)).await {
         Some(Some(link)) => Json(link).into_response(),
         Some(None) => (StatusCode::NOT_FOUND, NO_SUCH_LINK).into_response(),
         None => stopping(),

@@ -64,12 +64,7 @@ impl OrderJson {
     /// What the core is asked for.
     pub(crate) fn judge(&self) -> Result<Resolution, WrongOrder> {
         for (name, text) in [("who", &self.who), ("why", &self.why)] {
-            if text.trim().is_empty() || text.len() > TEXT_MAX || text.chars().any(char::is_control) {
-                return Err(WrongOrder::Text(name));
-            }
-            if may_hold_a_card(text) {
-                return Err(WrongOrder::CardNumber(name));
-            }
+            one_line(name, text)?;
         }
         match (self.resolution, self.amount) {
             (Wish::Stands, None) => Ok(Resolution::Stands),
@@ -80,6 +75,14 @@ impl OrderJson {
             (Wish::Stands | Wish::Undo | Wish::UndoneElsewhere, Some(_)) => Err(WrongOrder::Amount),
         }
     }
+}
+
+/// Whether a text of an operator may be written down: one line, not too long, and no card number in it.
+pub(super) fn one_line(name: &'static str, text: &str) -> Result<(), WrongOrder> {
+    if text.trim().is_empty() || text.len() > TEXT_MAX || text.chars().any(char::is_control) {
+        return Err(WrongOrder::Text(name));
+    }
+    if may_hold_a_card(text) { Err(WrongOrder::CardNumber(name)) } else { Ok(()) }
 }
 
 /// The digits of a card number: at least, at most.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use switch::{CensusRow, LinkNo, LinkOrder, LinkView, Switch};
 
 use super::meters::Answers;
+use super::resolve::{WrongOrder, one_line};
 use crate::config::Settings;
 
 /// The daemon now.
@@ -131,6 +132,23 @@ pub(crate) struct LinkOrderJson {
     pub(crate) link: String,
     /// What is wished.
     pub(crate) order: LinkOrderName,
+    /// Who wishes it, for the log; the kernel's word stands beside it.
+    #[serde(default)]
+    pub(crate) who: Option<String>,
+    /// Why, for the log.
+    #[serde(default)]
+    pub(crate) why: Option<String>,
+}
+
+impl LinkOrderJson {
+    /// Whether who and why may stand in the log.
+    pub(crate) fn judge(&self) -> Result<(), WrongOrder> {
+        let texts = [("who", &self.who), ("why", &self.why)];
+        texts
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, text.as_ref()?)))
+            .try_for_each(|(name, text)| one_line(name, text))
+    }
 }
 
 /// The orders, as a person writes them.

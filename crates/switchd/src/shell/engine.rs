@@ -21,7 +21,7 @@ use super::worker::Worker;
 use crate::clock;
 use crate::config::read::Problems;
 use crate::exit::{Exit, Failure};
-use crate::observe::admin::{self, Question};
+use crate::observe::admin::{self, Peer, Question};
 use crate::observe::health::Health;
 use crate::observe::history::{self, Asked, CardWanted, Reading, Search};
 use crate::observe::json;
@@ -343,8 +343,8 @@ impl Engine {
                 let found = newest(view, &what);
                 let _ = reply.send(found.map(|movement| self.shell.strays.why(view, movement)));
             }
-            Question::Link(order, reply) => {
-                let _ = reply.send(self.order_link(&order));
+            Question::Link(order, peer, reply) => {
+                let _ = reply.send(self.order_link(&order, peer));
             }
             Question::Doubt(reply) => {
                 let _ = reply.send(admin::doubt(view, now));
@@ -360,10 +360,11 @@ impl Engine {
     }
 
     /// Takes an order for a link; the answer shows the link with the wish that the next turn makes true.
-    fn order_link(&self, LinkOrderJson { link, order }: &LinkOrderJson) -> Option<LinkJson> {
+    fn order_link(&self, LinkOrderJson { link, order, who, why }: &LinkOrderJson, peer: Peer) -> Option<LinkJson> {
         let number = status::link_named(&self.shell.settings, link)?;
         let order = order.order();
-        tracing::info!(target: "audit", link = %number, ?order, "an operator orders a link");
+        let (who, why) = (who.as_deref().unwrap_or("-"), why.as_deref().unwrap_or("-"));
+        tracing::info!(target: "audit", link = %number, ?order, uid = peer.uid, who, why, "an operator orders a link");
         self.shell.mailbox.push(Input::Link { number, order });
         let mut shown = status::links(self.partition.view(), &self.shell.settings);
         shown.retain(|shown| shown.link == number.to_string());
