@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use counterparts::terminal::BeliefLine;
 use iso8583::Rrn;
-use switch::{AskId, Case, Class, Input, Movement, Resolution, Rule, StateKind};
+use switch::{AskId, Case, Class, Input, Movement, Resolution, Rule, Scope, StateKind};
 
 use crate::queue::{Micros, SECOND};
 use crate::world::World;
@@ -48,8 +48,8 @@ impl World {
                 (0, _) => Resolution::UndoneElsewhere,
                 (_, Some(false)) => Resolution::Undo,
                 (minor, _) if minor < remains => Resolution::AdjustedElsewhere { minor },
-                // Two debits, of which no giving back leaves what should stand.
-                (minor, _) if minor > remains => Resolution::Undo,
+                // Two debits, of which no giving back leaves what should stand, and all was to be undone.
+                (minor, _) if minor > remains && is_undone_whole(&movement) => Resolution::Undo,
                 (_, _) => Resolution::Stands,
             };
             self.out.coverage.event("operator's decision");
@@ -85,11 +85,12 @@ impl World {
             || self.on_the_receipt(&rrn).unwrap_or_else(|| self.stands_at_issuers(&rrn) / 2),
             |movement| match movement.state {
                 StateKind::Declined | StateKind::Unwound => 0,
+                // If he says that it stands, what was never acknowledged was not undone.
+                StateKind::NeedsOperator => movement.acknowledged_minor.unwrap_or(movement.amount().minor()),
                 StateKind::AwaitingIssuer
                 | StateKind::AwaitingDelivery
                 | StateKind::AwaitingConfirmation
                 | StateKind::AwaitingReversalAck
-                | StateKind::NeedsOperator
                 | StateKind::Confirmed
                 | StateKind::Resolved => movement.remains_minor.unwrap_or(movement.amount().minor()),
             },
@@ -124,6 +125,11 @@ impl World {
         let (who, why) = ("operator".to_owned(), "asked the issuer".to_owned());
         self.input(Input::Resolve { ask: AskId(1), case: Case::Movement(rrn), resolution, who, why });
     }
+}
+
+/// A reversal of all of it is promised.
+fn is_undone_whole(movement: &Movement) -> bool {
+    movement.obligation.as_ref().is_some_and(|obligation| !obligation.ended && obligation.scope == Scope::All)
 }
 
 fn is_of(movement: &Movement, belief: &BeliefLine) -> bool {
