@@ -265,6 +265,13 @@ impl Daemon {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the daemon is ours").count()
     }
 
+    /// How many sockets it has open: those that listen, those of its links, and what connects to it.
+    pub(crate) fn sockets(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the daemon is ours");
+        let is_socket = |file: PathBuf| fs::read_link(file).is_ok_and(|of| of.to_string_lossy().starts_with("socket:"));
+        open.filter(|file| file.as_ref().is_ok_and(|file| is_socket(file.path()))).count()
+    }
+
     /// One series of a metric: its labels as they are written, in the order in which they are.
     pub(crate) async fn series(&self, name: &str, labels: &str) -> f64 {
         let begin = format!("{name}{{{labels}}} ");

@@ -160,6 +160,11 @@ fn decided(m: &Movement) -> Both {
     }
 }
 
+/// It ended with nothing, but for a promise beside it (T7): until that is kept, something may stand.
+fn nothing_stands_yet(m: &Movement) -> bool {
+    m.owes() && m.net_minor() == 0
+}
+
 /// Whether money moved.
 fn money(m: &Movement) -> Both {
     let (asked, net) = (shown(m.amount().minor(), m), shown(m.net_minor(), m));
@@ -181,6 +186,10 @@ fn money(m: &Movement) -> Both {
             Both::new(format!("money moved: {net} stands until the decision"), format!("已扣款，处理前有效金额{net}"))
         }
         StateKind::NeedsOperator => unknown(),
+        StateKind::Declined | StateKind::Unwound | StateKind::Resolved if nothing_stands_yet(m) => Both::new(
+            format!("{asked} may have moved once more, and is given back with the acknowledgement of a reversal on its way"),
+            format!("{asked}可能另有扣款，如有，发卡方确认在途冲正后退回"),
+        ),
         StateKind::Declined => Both::new("no money moved", "未扣款"),
         StateKind::Unwound => Both::new("no money stands", "款项未发生或已退回"),
         StateKind::Resolved if m.net_minor() == 0 => Both::new("no money stands", "款项未发生或已退回"),
@@ -205,6 +214,9 @@ fn merchant(m: &Movement) -> Both {
         }
         StateKind::NeedsOperator => {
             Both::new("must ask the acquirer before handing over goods or charging again", "交货或再次收款前请联系收单机构")
+        }
+        StateKind::Declined | StateKind::Unwound | StateKind::Resolved if nothing_stands_yet(m) => {
+            Both::new("has not been paid, and must query before charging again", "未收到款项，请先查询再收款")
         }
         StateKind::Declined => declined(m),
         StateKind::Unwound => Both::new("has not been paid and may charge again", "未收到款项，可重新收款"),
