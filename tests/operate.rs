@@ -314,7 +314,8 @@ async fn watch_shows_what_happened_between_two_looks() {
     assert!((0.4..=0.95).contains(&approved), "three of four: {frame}");
     let (p50, p99) = (frame["p50_ms"].as_u64().expect("a bound"), frame["p99_ms"].as_u64().expect("a bound"));
     assert!(p50 > 0 && p50 <= p99, "{frame}");
-    assert_eq!((&frame["in_doubt"], &frame["ready"], &frame["links"][0]["ready"]), (&0.into(), &true.into(), &1.into()));
+    assert!(frame["in_doubt"].as_u64().is_some_and(|count| count <= 1), "the sale of the moment at most: {frame}");
+    assert_eq!((&frame["ready"], &frame["links"][0]["ready"]), (&true.into(), &1.into()));
     let text = said(&site, &["watch", "--once"]).await;
     holds(&text, &["ready  0.0/s", "p50 -", "approved -", "in doubt 0", "1 of 1 ready"]);
     assert!(!text.contains('\x1b'), "no escape sequence where there is no terminal");

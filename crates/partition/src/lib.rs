@@ -174,11 +174,11 @@ impl<S: Storage> Partition<S> {
     /// # Errors
     /// [`OpenError`], with the file, the offset and what to do (K5, K6).
     pub fn open(storage: Arc<S>, options: Options, now: Now) -> Result<(Self, Opened), OpenError> {
-        Self::open_if(storage, options, now, |_| Ok(()))
+        Self::open_if(storage, options, now, |_| {}, |_| Ok(()))
     }
 
     /// As [`Partition::open`], if the caller takes the journal that is found: no directory can tell by itself that a newer
-    /// copy of it exists (K5).
+    /// copy of it exists (K5). `replayed` is told of every record that is replayed, as a long journal takes long.
     ///
     /// # Errors
     /// [`OpenError::NotTaken`] with what the caller says. No record was written.
@@ -186,6 +186,7 @@ impl<S: Storage> Partition<S> {
         storage: Arc<S>,
         options: Options,
         now: Now,
+        mut replayed: impl FnMut(Lsn),
         takes: impl FnOnce(&Found) -> Result<(), String>,
     ) -> Result<(Self, Opened), OpenError> {
         let Options { journal: journal_options, config, keys } = options;
@@ -193,6 +194,9 @@ impl<S: Storage> Partition<S> {
         let mut other_partition = None;
         let mut checkpoint = background::Newest::default();
         let (journal, recovered) = Journal::open(Arc::clone(&storage), journal_options, |replay| {
+            if let Replay::Record(lsn, _) = &replay {
+                replayed(Lsn(lsn.0));
+            }
             take(&mut core, &mut checkpoint, &config, &mut other_partition, replay)
         })?;
         check_belongs(&core, &keys, other_partition)?;

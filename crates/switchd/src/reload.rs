@@ -122,6 +122,7 @@ fn changed(running: &Settings, new: &Settings) -> Vec<&'static str> {
     compare("[listen]", &listen(running), &listen(new));
     compare("[metrics]", &running.metrics, &new.metrics);
     compare("[admin]", &running.admin, &new.admin);
+    compare("[index]", &running.index, &new.index);
     compare("[log]", &running.log, &new.log);
     compare("[limits]", &running.limits, &new.limits);
     compare("[[group]]", &(&running.groups, &running.core.groups), &(&new.groups, &new.core.groups));

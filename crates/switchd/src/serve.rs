@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use index::Live;
@@ -218,7 +219,8 @@ fn open(settings: &Settings, keys: Keys) -> Result<(Partition<journal::FsStorage
         .map_err(|error| Failure::new(Exit::JournalStorage, error))?;
     let options = Options { journal: settings.journal.options.clone(), config: settings.core.clone(), keys };
     let storage = Arc::new(storage);
-    let opened = Partition::open_if(storage, options, clock::now(), |found| witness.takes(found));
+    let mut progress = Replayed::begin();
+    let opened = Partition::open_if(storage, options, clock::now(), |lsn| progress.tell(lsn), |found| witness.takes(found));
     let (partition, opened) = opened.map_err(|error| {
         let exit = exit_of(&error);
         Failure::new(exit, anyhow!(error).context(format!("journal {}", dir.display())))
@@ -226,6 +228,32 @@ fn open(settings: &Settings, keys: Keys) -> Result<(Partition<journal::FsStorage
     log_opened(&opened);
     witness.started(partition.durable().0, opened.epoch);
     Ok((partition, witness))
+}
+
+/// How often a long replay says how far it is.
+const REPLAY_REPORT: Duration = Duration::from_secs(5);
+
+/// Tells the log how far the replay of a journal is. How far it has to go nobody knows before its end.
+struct Replayed {
+    records: u64,
+    since: Instant,
+    last: Instant,
+}
+
+impl Replayed {
+    fn begin() -> Self {
+        let now = Instant::now();
+        Replayed { records: 0, since: now, last: now }
+    }
+
+    fn tell(&mut self, lsn: switch::Lsn) {
+        self.records += 1;
+        if self.last.elapsed() >= REPLAY_REPORT {
+            self.last = Instant::now();
+            let rate = self.records / self.since.elapsed().as_secs().max(1);
+            tracing::info!(record = lsn.0, replayed = self.records, records_per_second = rate, "the journal is replayed");
+        }
+    }
 }
 
 /// What the start found, for the log.
