@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use iso8583::{Currency, Rrn};
 
@@ -184,8 +185,14 @@ impl Switch {
     }
 
     /// Every movement that memory holds, oldest first.
-    pub fn movements(&self) -> impl Iterator<Item = &Movement> {
+    pub fn movements(&self) -> impl ExactSizeIterator<Item = &Movement> {
         self.state.movements.values()
+    }
+
+    /// Those that began after this one, oldest first; all of them after none. For a walk in stretches.
+    pub fn movements_after(&self, after: Option<MovementId>) -> impl Iterator<Item = &Movement> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.state.movements.range((from, Bound::Unbounded)).map(|(_, movement)| movement)
     }
 
     /// What happens next to a movement, and when.

@@ -165,7 +165,8 @@ async fn run(prepared: Prepared, file: &Path, harmless: Harmless) -> Result<Exit
         .map_err(|error| Failure::new(Exit::Bind, error))?;
     announce(&settings, &listener, &metrics)?;
     let limits = settings.metrics;
-    let served = Served { metrics, limits, admin, recorder, health: health.clone(), engine: sender.clone() };
+    let issuers = settings.core.issuers.iter().map(|(number, issuer)| (*number, issuer.name.clone())).collect();
+    let served = Served { metrics, limits, admin, recorder, health: health.clone(), engine: sender.clone(), issuers };
     http::start(served).map_err(|error| Failure::new(Exit::Failed, error))?;
 
     let sockets_max = sockets_max(&settings);

@@ -15,11 +15,12 @@ use iso8583::{MaskedPan, Pan, Rrn, Stan, TerminalId};
 use journal::FsStorage;
 use partition::HistoryJob;
 use serde::{Deserialize, Serialize};
-use switch::{About, CardHmac, Entry, Histories, IssuerNo, Movement, MovementId, Now, Switch, Told};
+use switch::{About, CardHmac, Entry, Histories, Movement, MovementId, Now, Told};
 use tokio::sync::oneshot;
 
 use super::alone::{self, AloneJson};
-use super::outlook::{self, AheadJson};
+use super::outlook::{self, AheadJson, Issuers};
+use super::walk::Seen;
 use crate::words::legs::{self, Leg};
 
 /// Movements in one answer at most; the newest are shown.
@@ -216,12 +217,6 @@ pub(crate) struct Asked {
     pub(crate) index: Arc<Live<FsStorage>>,
     /// The journal.
     pub(crate) journal: HistoryJob<FsStorage>,
-    /// What memory holds of it.
-    pub(crate) memory: BTreeMap<MovementId, AheadJson>,
-    /// When it was asked.
-    pub(crate) now: Now,
-    /// The issuers' names.
-    pub(crate) issuers: BTreeMap<IssuerNo, String>,
     /// The one reading of the journal that may run.
     pub(crate) reading: Reading,
     /// Who waits.
@@ -278,9 +273,9 @@ impl Asked {
                 Err(unavailable) => tracing::info!(%unavailable, "a history is read from the whole journal"),
             }
         }
-        let Asked { search, journal, memory, now, issuers, reply, .. } = self;
+        let Asked { search, journal, reply, .. } = self;
         match journal.run(|about| search.wants(about), MOST, || !reply.is_closed()) {
-            Ok(Some(found)) => drop(reply.send(Ok(told(found, memory, now, &issuers)))),
+            Ok(Some(found)) => drop(reply.send(Ok(Journalled { search, found }))),
             Ok(None) => tracing::info!("nobody waits for a history any more: the journal is read no further"),
             Err(error) => drop(reply.send(Err(format!("the journal cannot be read: {error}")))),
         }
@@ -288,7 +283,7 @@ impl Asked {
 
     fn reply_with(self, found: Option<Histories>) {
         match found {
-            Some(found) => drop(self.reply.send(Ok(told(found, self.memory, self.now, &self.issuers)))),
+            Some(found) => drop(self.reply.send(Ok(Journalled { search: self.search, found }))),
             None => tracing::info!("nobody waits for a history any more: the journal is read no further"),
         }
     }
@@ -316,31 +311,61 @@ pub(crate) struct HistoryJson {
     pub(crate) left_out: u64,
 }
 
-/// Who waits for a history.
-pub(crate) type Reply = oneshot::Sender<Result<HistoryJson, String>>;
-
-/// What memory holds of a search, to be laid over what the journal says: it is newer.
-pub(crate) fn in_memory(view: &Switch, now: Now, search: &Search) -> BTreeMap<MovementId, AheadJson> {
-    let wanted = view.movements().filter(|m| search.takes(m));
-    wanted.map(|m| (m.id, outlook::ahead(view, now, m))).collect()
+/// What the journal says of a search.
+pub(crate) struct Journalled {
+    /// The search, by the marks of its card.
+    pub(crate) search: Search,
+    /// What was found.
+    pub(crate) found: Histories,
 }
 
-/// Puts the journal's history and memory together. `issuers` are their names.
-fn told(
+/// Who waits for it.
+pub(crate) type Reply = oneshot::Sender<Result<Journalled, String>>;
+
+/// What memory holds of a search, to be laid over what the journal says: it is newer. The newest are kept.
+#[derive(Default)]
+pub(crate) struct Memory {
+    seen: BTreeMap<MovementId, Seen>,
+    left_out: u64,
+}
+
+impl Memory {
+    /// Keeps one more.
+    pub(crate) fn keep(&mut self, seen: Seen) {
+        self.seen.insert(seen.movement.id, seen);
+        if self.seen.len() > MOST {
+            self.seen.pop_first();
+            self.left_out += 1;
+        }
+    }
+}
+
+/// Puts the journal's history and memory together; the newest are shown.
+pub(crate) fn told(
     Histories { told, alone, left_out }: Histories,
-    mut memory: BTreeMap<MovementId, AheadJson>,
+    mut memory: Memory,
     now: Now,
-    issuers: &BTreeMap<IssuerNo, String>,
+    issuers: &Issuers,
 ) -> HistoryJson {
     let mut found = BTreeMap::new();
     for Told { movement, records } in told {
         let currency = movement.fingerprint.amount.currency().to_string();
         let legs = records.iter().map(|(lsn, entry)| legs::leg(*lsn, entry, &currency)).collect();
-        let shown = memory.remove(&movement.id).unwrap_or_else(|| outlook::ended(issuers, now, &movement));
-        found.insert(movement.id, TxJson { now: shown, legs });
+        let seen = memory.seen.remove(&movement.id);
+        let now = seen.map_or_else(|| outlook::ended(issuers, now, &movement), |seen| outlook::ahead(issuers, now, &seen));
+        found.insert(movement.id, TxJson { now, legs });
     }
-    // Not durable yet, or begun before the oldest record that there is.
-    found.extend(memory.into_iter().map(|(id, now)| (id, TxJson { now, legs: Vec::new() })));
+    // Not durable yet, or begun before the oldest record that there is. What the journal left out is not news.
+    let news_from = found.keys().next().copied().filter(|_| left_out > 0);
+    let news = memory.seen.into_iter().filter(|(id, _)| news_from.is_none_or(|from| *id > from));
+    found.extend(news.map(|(id, seen)| (id, TxJson { now: outlook::ahead(issuers, now, &seen), legs: Vec::new() })));
+    let mut older = 0;
+    while found.len() > MOST {
+        found.pop_first();
+        older += 1;
+    }
+    // Most of what memory left out the journal did too.
+    let left_out = (left_out + older).max(memory.left_out);
     HistoryJson { found: found.into_values().collect(), alone: alone::shown(&alone), left_out }
 }
 

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::admin;
 use super::health::Health;
 use super::log;
+use super::outlook::Issuers;
 use crate::config::Metrics;
 use crate::net::guarded::Guarded;
 use crate::shell::engine::Event;
@@ -52,6 +53,8 @@ pub(crate) struct Served {
     pub(crate) health: Arc<Health>,
     /// The way to the engine.
     pub(crate) engine: mpsc::UnboundedSender<Event>,
+    /// The issuers' names.
+    pub(crate) issuers: Issuers,
 }
 
 /// Starts the thread; it lives as long as the process.
@@ -93,7 +96,7 @@ async fn serve(served: Served) -> io::Result<()> {
     let Metrics { connections_max, idle_timeout_ms, address: _ } = served.limits;
     let listener = TcpListener::from_std(served.metrics)?;
     let metrics = axum::serve(Guarded::new(listener, connections_max, Duration::from_millis(idle_timeout_ms)), router);
-    let admin = admin::serve(served.admin, served.engine);
+    let admin = admin::serve(served.admin, served.engine, served.issuers);
     tokio::try_join!(async { metrics.await }, admin)?;
     Ok(())
 }

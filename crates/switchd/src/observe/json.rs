@@ -1,13 +1,14 @@
 //! Movements and exceptions as the admin socket shows them. No field holds more of a card than its masked number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iso8583::{Rrn, Stan, TerminalId};
 use serde::{Deserialize, Serialize};
-use switch::{Exception, Lsn, Movement, Resolution, Rule, Switch, Verdict};
+use switch::{Exception, Lsn, Movement, Resolution, Rule, Verdict};
 
 use super::outlook::AheadJson;
 use super::resolve::entry_name;
+use super::walk::Entry;
 
 /// One movement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,49 +182,58 @@ fn verdict(v: &Verdict) -> VerdictJson {
     VerdictJson { resolution, amount, who: v.who.clone(), why: v.why.clone(), at_ms: v.wall_ms }
 }
 
-/// All entries as they are shown, with what memory holds of the movements that they name.
-pub(crate) fn exceptions(view: &Switch) -> Vec<ExceptionJson> {
-    let later = later_sales(view);
-    let shown = |(number, e): (Lsn, &Exception)| {
-        let (terminal, merchant) = parts(&e.terminal);
-        let movement = e.id.and_then(|id| view.movement_by_id(id));
-        ExceptionJson {
-            entry: entry_name(number),
-            rule: e.rule.name().to_owned(),
-            terminal,
-            merchant,
-            stan: e.stan.to_string(),
-            later_rrn: later.get(&number).map(|rrn| rrn.to_string()),
-            rrn: e.rrn.map(|rrn| rrn.to_string()),
-            movement_stan: movement.map(|movement| movement.key.stan.to_string()),
-            amount: movement.map(|movement| movement.fingerprint.amount.minor()),
-            currency: movement.map(|movement| movement.fingerprint.amount.currency().to_string()),
-            at_ms: e.wall_ms,
-        }
-    };
-    view.exceptions().map(shown).collect()
+/// An entry as it is shown.
+pub(crate) fn entry(Entry { number, exception: e, movement }: &Entry, later: Option<Rrn>) -> ExceptionJson {
+    let (terminal, merchant) = parts(&e.terminal);
+    ExceptionJson {
+        entry: entry_name(*number),
+        rule: e.rule.name().to_owned(),
+        terminal,
+        merchant,
+        stan: e.stan.to_string(),
+        later_rrn: later.map(|rrn| rrn.to_string()),
+        rrn: e.rrn.map(|rrn| rrn.to_string()),
+        movement_stan: movement.map(|(stan, _)| stan.to_string()),
+        amount: movement.map(|(_, amount)| amount.minor()),
+        currency: movement.map(|(_, amount)| amount.currency().to_string()),
+        at_ms: e.wall_ms,
+    }
 }
 
 /// For each entry of D6 the sale that went on beside the movement which the entry names: it began in the turn of the entry.
-fn later_sales(view: &Switch) -> BTreeMap<Lsn, Rrn> {
-    let of_d6 = view.exceptions().filter(|(_, e)| e.rule == Rule::D6);
-    let mut wanted: BTreeMap<(TerminalId, Stan), Vec<(Lsn, &Exception)>> = BTreeMap::new();
-    for (number, e) in of_d6 {
-        wanted.entry((e.terminal, e.stan)).or_default().push((number, e));
+pub(crate) struct LaterSales {
+    wanted: BTreeMap<(TerminalId, Stan), Vec<(Lsn, Exception)>>,
+    found: BTreeMap<Lsn, Rrn>,
+}
+
+impl LaterSales {
+    /// What is looked for.
+    pub(crate) fn of(entries: &[Entry]) -> Self {
+        let mut wanted: BTreeMap<(TerminalId, Stan), Vec<(Lsn, Exception)>> = BTreeMap::new();
+        for Entry { number, exception: e, movement: _ } in entries.iter().filter(|entry| entry.exception.rule == Rule::D6) {
+            wanted.entry((e.terminal, e.stan)).or_default().push((*number, *e));
+        }
+        LaterSales { wanted, found: BTreeMap::new() }
     }
-    let mut found = BTreeMap::new();
-    if wanted.is_empty() {
-        return found;
+
+    /// The keys of the sales that are looked for.
+    pub(crate) fn keys(&self) -> BTreeSet<(TerminalId, Stan)> {
+        self.wanted.keys().copied().collect()
     }
-    // Oldest first: of those that came later the first is meant, as a STAN comes again one day.
-    for m in view.movements() {
-        for (number, e) in wanted.get(&(m.key.terminal, m.key.stan)).into_iter().flatten() {
+
+    /// Oldest first: of those that came later the first is meant, as a STAN comes again one day.
+    pub(crate) fn see(&mut self, m: &Movement) {
+        for (number, e) in self.wanted.get(&(m.key.terminal, m.key.stan)).into_iter().flatten() {
             if e.id.is_some_and(|earlier| m.id > earlier) && m.begun_wall_ms >= e.wall_ms {
-                found.entry(*number).or_insert(m.rrn);
+                self.found.entry(*number).or_insert(m.rrn);
             }
         }
     }
-    found
+
+    /// The later sale of an entry.
+    pub(crate) fn of_entry(&self, entry: &Entry) -> Option<Rrn> {
+        self.found.get(&entry.number).copied()
+    }
 }
 
 /// DE41 and DE42 without padding.

@@ -15,3 +15,4 @@ pub(crate) mod quota;
 pub(crate) mod resolve;
 pub(crate) mod status;
 pub(crate) mod strays;
+pub(crate) mod walk;

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use switch::{IssuerNo, Movement, Next, Now, Outlook, Switch};
+use switch::{IssuerNo, Movement, Next, Now, Outlook};
 
 use super::json::{self, MovementJson};
+use super::walk::Seen;
 use crate::words::{self, Both};
+
+/// The issuers' names.
+pub(crate) type Issuers = BTreeMap<IssuerNo, String>;
 
 /// A movement with its issuer, its age, and what comes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,18 +37,17 @@ pub(crate) struct AheadJson {
 }
 
 /// What is known of a movement and its future.
-pub(crate) fn ahead(view: &Switch, now: Now, m: &Movement) -> AheadJson {
-    let name = view.config().issuers.get(&m.link.issuer).map_or("", |issuer| issuer.name.as_str());
-    shown(name, now, m, view.outlook(m))
+pub(crate) fn ahead(issuers: &Issuers, now: Now, Seen { movement, outlook }: &Seen) -> AheadJson {
+    shown(issuers, now, movement, *outlook)
 }
 
 /// A movement that memory has let go: it ended, and nothing comes.
-pub(crate) fn ended(issuers: &BTreeMap<IssuerNo, String>, now: Now, m: &Movement) -> AheadJson {
-    let name = issuers.get(&m.link.issuer).map_or("", String::as_str);
-    shown(name, now, m, Outlook { next: Next::Nothing, at_uptime_ms: None, sends: 0 })
+pub(crate) fn ended(issuers: &Issuers, now: Now, m: &Movement) -> AheadJson {
+    shown(issuers, now, m, Outlook { next: Next::Nothing, at_uptime_ms: None, sends: 0 })
 }
 
-fn shown(issuer_name: &str, now: Now, m: &Movement, outlook: Outlook) -> AheadJson {
+fn shown(issuers: &Issuers, now: Now, m: &Movement, outlook: Outlook) -> AheadJson {
+    let issuer_name = issuers.get(&m.link.issuer).map_or("", String::as_str);
     let in_ms = outlook.at_uptime_ms.map(|at_ms| at_ms.saturating_sub(now.uptime_ms));
     AheadJson {
         movement: json::movement(m),

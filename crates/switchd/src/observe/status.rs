@@ -222,7 +222,7 @@ pub(crate) fn status(facts: Facts<'_>) -> StatusJson {
         ready: not_ready.is_empty(),
         not_ready,
         lsn: view.lsn().0,
-        movements: view.movements().count(),
+        movements: view.movements().len(),
         in_doubt,
         oldest_ms,
         open,

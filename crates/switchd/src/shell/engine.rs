@@ -12,7 +12,7 @@ use anyhow::anyhow;
 use index::{Live, Retain};
 use journal::FsStorage;
 use partition::{CheckpointDone, Commit, Committed, Keys, Partition};
-use switch::{Action, Admission, Input, LinkWish, Movement, Now, Switch};
+use switch::{Action, Admission, Input, LinkWish, Now};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shell;
@@ -21,12 +21,13 @@ use super::worker::Worker;
 use crate::clock;
 use crate::config::read::Problems;
 use crate::exit::{Exit, Failure};
-use crate::observe::admin::{self, Peer, Question};
+use crate::observe::admin::{Peer, Question, Which};
 use crate::observe::health::Health;
 use crate::observe::history::{self, Asked, CardWanted, Reading, Search};
 use crate::observe::json;
 use crate::observe::resolve::Order;
 use crate::observe::status::{self, Facts, LinkJson, LinkOrderJson, StatusJson};
+use crate::observe::walk;
 use crate::reload;
 use crate::serve::Prepared;
 use crate::witness::Witness;
@@ -332,30 +333,34 @@ impl Engine {
         }
     }
 
-    /// Answers an operator's question: from what the core shows, or on a thread of its own. Who asked may be gone.
+    /// Answers an operator's question: from what the core shows, as much as does not delay a turn, or on a thread of its own.
+    /// Who asked may be gone.
     fn answer(&self, question: Question) {
         let (view, now) = (self.partition.view(), clock::now());
         match question {
             Question::Status(reply) => {
                 let _ = reply.send(self.status(now));
             }
-            Question::Why(what, reply) => {
-                let found = newest(view, &what);
+            Question::Why(which, reply) => {
+                let found = match which {
+                    Which::Rrn(rrn) => view.movement_by_rrn(&rrn),
+                    Which::Id(id) => view.movement_by_id(id),
+                };
                 let _ = reply.send(found.map(|movement| self.shell.strays.why(view, movement)));
             }
             Question::Link(order, peer, reply) => {
                 let _ = reply.send(self.order_link(&order, peer));
             }
-            Question::Doubt(reply) => {
-                let _ = reply.send(admin::doubt(view, now));
+            Question::Stretch(stretch, reply) => {
+                let _ = reply.send(stretch.look(view));
+            }
+            Question::Entries(after, reply) => {
+                let _ = reply.send(walk::entries(view, after));
             }
             Question::Movement(rrn, reply) => {
                 let _ = reply.send(view.movement_by_rrn(&rrn).map(json::movement));
             }
-            Question::Movements(reply) => {
-                let _ = reply.send(view.movements().map(json::movement).collect());
-            }
-            Question::History(search, reply) => self.tell(search, now, reply),
+            Question::History(search, reply) => self.tell(search, reply),
         }
     }
 
@@ -388,19 +393,15 @@ impl Engine {
     }
 
     /// Has a history told: the journal's part on a thread of its own.
-    fn tell(&self, mut search: Search, now: Now, reply: history::Reply) {
+    fn tell(&self, mut search: Search, reply: history::Reply) {
         if let Some(CardWanted::Number(pan)) = &search.card {
             search.card = Some(CardWanted::Marks(self.partition.marks(pan)));
         }
-        let view = self.partition.view();
         let asked = Asked {
-            memory: history::in_memory(view, now, &search),
-            issuers: view.config().issuers.iter().map(|(number, issuer)| (*number, issuer.name.clone())).collect(),
             index: Arc::clone(&self.index),
             journal: self.partition.history(),
             reading: self.reading.clone(),
             search,
-            now,
             reply,
         };
         self.historian.run(move || asked.answer());
@@ -529,13 +530,4 @@ impl Engine {
         tracing::info!(exit = exit.name(), "stopped");
         Ok(exit)
     }
-}
-
-/// The newest movement of an RRN, or of a STAN: the terminal's or the link's.
-fn newest<'v>(view: &'v Switch, what: &str) -> Option<&'v Movement> {
-    let by_rrn = what.parse().ok().and_then(|rrn| view.movement_by_rrn(&rrn));
-    by_rrn.or_else(|| {
-        let stan = history::stan(what).ok()?;
-        view.movements().filter(|m| m.key.stan == stan || m.sent_as.stan == stan).last()
-    })
 }
