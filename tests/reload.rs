@@ -116,6 +116,19 @@ async fn a_bad_file_is_refused_whole_and_the_old_stays() {
     site.daemon.stop().await;
 }
 
+/// What only a start takes is named, whichever section it stands in.
+#[tokio::test]
+async fn a_reload_names_what_only_a_start_takes() {
+    let site = Site::open(Options::default()).await;
+    let config = site.dir().join("switchd.toml");
+    let whole = fs::read_to_string(&config).expect("it is there");
+    let changed = whole.replace("[index]\n", "[index]\nwait = \"70ms\"\n");
+    assert_ne!(changed, whole);
+    fs::write(&config, changed).expect("it is ours");
+    reload(&site, "reloaded").await;
+    assert!(site.daemon.log().contains("at_start=\"[index]\""), "{}", site.daemon.log());
+}
+
 /// What only a start can take changes nothing until then: a link that the new file has without TLS, or not at all, keeps what it
 /// has, also when it connects again.
 #[tokio::test]

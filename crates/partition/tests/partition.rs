@@ -390,7 +390,10 @@ fn i4_checkpoints_and_restarts_give_the_same_state() {
         now = world.now;
         let (live, replayed) = (world.snapshot(), {
             let copy = storage.kill();
-            let (reopened, _) = Partition::open(Arc::new(copy), keys.options(), now).unwrap();
+            let mut told = 0;
+            let opened = Partition::open_if(Arc::new(copy), keys.options(), now, |_| told += 1, |_| Ok(()));
+            let (reopened, found) = opened.unwrap();
+            assert_eq!(told, found.journal.records, "each replayed record is told");
             // The restart's own records come on top: epoch and LSN differ, movements do not.
             reopened.view().movements().map(|movement| (movement.id, movement.state)).collect::<Vec<_>>()
         });
