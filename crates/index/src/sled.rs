@@ -2,6 +2,8 @@
 //! docs/DEPENDENCIES.md.
 
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use sled::Db;
 
@@ -9,6 +11,9 @@ use crate::engine::{Batch, Each, Engine, EngineError};
 
 /// What sled may keep of pages in memory; it takes this as a hint.
 const CACHE_BYTES: u64 = 16 << 20;
+
+/// Its threads let go of its lock a moment after the last handle is dropped.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// An open database.
 pub(crate) struct Sled {
@@ -19,7 +24,16 @@ impl Sled {
     /// Opens or makes it.
     pub(crate) fn open(dir: &Path) -> Result<Self, EngineError> {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES);
-        Ok(Sled { database: config.open().map_err(said)? })
+        let until = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match config.open() {
+                Ok(database) => return Ok(Sled { database }),
+                Err(error) if Instant::now() < until && error.to_string().contains("could not acquire lock") => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                Err(error) => return Err(said(error)),
+            }
+        }
     }
 }
 
