@@ -14,13 +14,16 @@ use switch::{Action, Admission, Config, Input, LinkNo, Lsn, Note, Now, Report};
 use crate::plan::{Plan, Trouble};
 use crate::queue::{MS, Micros, SECOND};
 use crate::wire::{End, ORPHAN_TIMEOUT, Peer, conn_id, link_id};
-use crate::world::{Event, World};
+use crate::world::{Event, SHOPS_CLOSE, World};
 
 /// Small, so that a run seals many segments.
 const SEGMENT_BYTES: u64 = 96 << 10;
 const GROUP_BYTES_MAX: usize = 32 << 10;
 /// Between two looks at work for a quiet journal.
 const UPKEEP_EVERY: Micros = SECOND;
+
+/// Keys of cards are rotated as often as this, while the shops are open, by a reload or, where the switch is down, by its start.
+const ROTATED_EVERY: Micros = 5 * 60 * SECOND;
 
 /// How a process ends without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub(crate) struct Machine {
     /// It dies in the middle of its next commit.
     pub(crate) doomed: Option<Death>,
     pub(crate) draining: bool,
+    /// How often the keys of cards were rotated.
+    rotations: u8,
 }
 
 impl Machine {
@@ -89,6 +94,7 @@ impl Machine {
             failing: None,
             doomed: None,
             draining: false,
+            rotations: 0,
         }
     }
 
@@ -103,8 +109,14 @@ impl Machine {
             reserve_segments: 1,
             mark_commits: 16,
         };
-        let keys = Keys::new(vec![(1, [0x11; 32])], vec![[0x22; 32]]);
-        Options { journal, config: self.config.clone(), keys }
+        Options { journal, config: self.config.clone(), keys: self.keys() }
+    }
+
+    /// Its keys, the newest of each kind first: one of each, and one more with each rotation.
+    fn keys(&self) -> Keys {
+        let newest_first = || (0..=self.rotations).rev();
+        let pan = newest_first().map(|number| (u16::from(number) + 1, [number ^ 0x11; 32]));
+        Keys::new(pan.collect(), newest_first().map(|number| [number ^ 0x88; 32]).collect())
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -156,12 +168,32 @@ impl World {
         let now = self.clocks();
         let Some(partition) = &mut self.machine.partition else { return };
         partition.turn(now, &mut self.machine.inputs);
+        self.rotate_keys();
+        let Some(partition) = &self.machine.partition else { return };
         self.machine.turns.push_back((partition.view().last_record(), self.now));
         self.commit();
         self.carry_out();
         self.upkeep();
         self.check_point();
         self.turn_when_due();
+    }
+
+    /// The operator rotates keys, and the switch takes them while it runs if it takes them at all.
+    fn rotate_keys(&mut self) {
+        let before = self.machine.rotations;
+        self.machine.rotations = self.rotations();
+        let (now, keys) = (self.clocks(), self.machine.keys());
+        let Some(partition) = self.machine.partition.as_mut().filter(|_| before != self.machine.rotations) else { return };
+        match partition.take_keys(now, &keys) {
+            Ok(()) => self.out.coverage.event("keys rotated"),
+            // Another time.
+            Err(_) => self.machine.rotations = before,
+        }
+    }
+
+    /// How often keys are to have been rotated by now.
+    fn rotations(&self) -> u8 {
+        (self.now.min(SHOPS_CLOSE) / ROTATED_EVERY) as u8
     }
 
     fn turn_when_due(&mut self) {
@@ -401,6 +433,7 @@ impl World {
             let operations = self.below(12);
             storage.power_off_after(operations);
         }
+        self.machine.rotations = self.rotations();
         let opened = Partition::open(storage, self.machine.options(), now);
         if let Some(how) = death {
             self.out.coverage.event("death in a start");

@@ -134,7 +134,7 @@ pub(crate) struct World {
 }
 
 /// After so much virtual time purchases stop, whatever is left to buy.
-const SHOPS_CLOSE: Micros = 3 * 3600 * SECOND;
+pub(crate) const SHOPS_CLOSE: Micros = 3 * 3600 * SECOND;
 /// Everything has to be settled so long after faults stopped.
 const DRAINS_WITHIN: Micros = 6 * 3600 * SECOND;
 const LOOK_EVERY: Micros = 30 * SECOND;
