@@ -102,6 +102,11 @@ async fn section_10_a_file_that_lacks_a_key_in_use_is_refused_whole() {
     fs::write(&file, &whole).expect("it is ours");
     reload(&site, "reloaded").await;
     assert!(site.daemon.log().contains("pan_key=2"), "the log says which key seals");
+    // K5: the witness knows that it does, so that no older copy of the journal is adopted with it.
+    let witness = fs::read_to_string(site.dir().join("journal.witness")).expect("it is there");
+    let witness: Value = serde_json::from_str(&witness).expect("it is JSON");
+    let sealed = witness["keys"].as_array().expect("a list");
+    assert!(sealed.len() == 2 && sealed[1].as_str().is_some_and(|key| key.starts_with("2:")), "{witness}");
     fs::write(&file, &old).expect("it is ours");
     reload(&site, "nothing is taken of it").await;
     assert_eq!(code(&line.ask(&sale(1, 2, PAN, 700)).await), "00");

@@ -22,7 +22,8 @@ const GROUP_BYTES_MAX: usize = 32 << 10;
 /// Between two looks at work for a quiet journal.
 const UPKEEP_EVERY: Micros = SECOND;
 
-/// Keys of cards are rotated as often as this, while the shops are open, by a reload or, where the switch is down, by its start.
+/// In one world of four keys of cards are rotated as often as this, while the shops are open: by a reload or, where the switch
+/// is down, by its start.
 const ROTATED_EVERY: Micros = 5 * 60 * SECOND;
 
 /// How a process ends without a word.
@@ -193,7 +194,8 @@ impl World {
 
     /// How often keys are to have been rotated by now.
     fn rotations(&self) -> u8 {
-        (self.now.min(SHOPS_CLOSE) / ROTATED_EVERY) as u8
+        let rotates = self.plan.seed.is_multiple_of(4);
+        if rotates { (self.now.min(SHOPS_CLOSE) / ROTATED_EVERY) as u8 } else { 0 }
     }
 
     fn turn_when_due(&mut self) {
