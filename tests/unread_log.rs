@@ -69,7 +69,7 @@ async fn a_log_that_nobody_reads_stops_no_sale_and_what_was_lost_is_counted_and_
     while site.daemon.metric("switchd_log_lines_dropped_total").await == 0.0 {
         for _ in 0..200 {
             stan += 1;
-            assert_eq!(code(&line.ask(&sale(1, stan, PAN, 100)).await), "00");
+            assert_eq!(code(&line.ask(&sale(1, stan, PAN, u64::from(stan))).await), "00");
         }
         assert!(stan < 20_000, "the log keeps all there is");
     }
@@ -80,7 +80,7 @@ async fn a_log_that_nobody_reads_stops_no_sale_and_what_was_lost_is_counted_and_
     })
     .await;
     assert!(log.contains("journal open"), "what fitted is there");
-    assert_eq!(code(&line.ask(&sale(1, stan + 1, PAN, 100)).await), "00");
+    assert_eq!(code(&line.ask(&sale(1, stan + 1, PAN, u64::from(stan + 1))).await), "00");
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ impl Switch {
             Some(id) => exception.id == Some(id),
             None => exception.rrn == Some(rrn),
         };
-        let exceptions: Vec<Lsn> =
+        let mut exceptions: Vec<Lsn> =
             self.state.exceptions.iter().filter(|(_, exception)| named(exception)).map(|(lsn, _)| *lsn).collect();
         let Some(movement) = known.and_then(|id| self.movement(id)) else {
             // Memory has let it go: it ended. What a person still had of it can be closed all the same.
@@ -200,6 +200,8 @@ impl Switch {
                 self.settle(id, out);
             }
             Decision::Oblige => {
+                // What the reversal names is undone: a second approval that nobody decided on is not (T7).
+                exceptions.retain(|lsn| self.state.exceptions.get(lsn).is_none_or(|entry| entry.rule != Rule::T7));
                 self.record_verdict(now, id, resolution, &who, &why, out);
                 self.oblige(now, id, Rule::Operator, Reason::Unspecified, out);
                 self.answer_waiter(now, id, ResponseCode::RESPONSE_TOO_LATE, out);

@@ -456,7 +456,15 @@ fn t7_a_second_approval_that_nobody_decided_on_is_heard_of_when_another_word_tak
         &format!("{second}  complete 1 00 > terminal 0212 68\n  exceptions 1\n  state 1 needs_operator"),
     );
     // A wrong reversal first: then the case is D12's.
-    check(&format!("{second}  reverse 1 900 > terminal 0410 64\n  operator 1 D12\n  exceptions 1"));
+    let wrong = format!("{second}  reverse 1 900 > terminal 0410 64\n  operator 1 D12\n  exceptions 1\n");
+    check(&wrong);
+    // An order to undo is about the approval that its reversal names.
+    check(&format!(
+        "{wrong}  resolve 1 undo > issuer 0420 1000 4001; resolved\n  ack 00\n  state 1 unwound\n  exceptions 1"
+    ));
+    check(&format!(
+        "{wrong}  resolve 1 undo > issuer 0420 1000 4001; resolved\n  ack 00\n  resolve entry stands > resolved\n  exceptions 0"
+    ));
 }
 
 #[test]
