@@ -1,8 +1,13 @@
 //! Messages of versions, classes and kinds that the switch does not know: each has an answer that is written down.
 
+use std::time::{Duration, Instant};
+
 use crate::support::line::frame;
 use crate::support::site::PAN;
 use crate::support::{Options, Site, code, echo, sale};
+
+/// Less than a terminal waits for an answer, by far.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// What comes back for a sale whose MTI is another: DE39, or nothing.
 async fn check(site: &Site, mti: &[u8; 4], answered: Option<(&str, &str)>) {
@@ -61,4 +66,24 @@ async fn what_names_no_terminal_gets_30_and_what_names_nothing_is_closed() {
     line.send_bytes(&bytes).await;
     assert!(line.receive().await.is_none(), "nothing of it can be answered");
     site.daemon.series_counts("switchd_terminal_closed_total", "reason=\"unreadable\"", 1.0).await;
+}
+
+/// More of each than `terminal_in_flight_max`: none of them waits for an answer, so what comes after them does not either.
+#[tokio::test]
+async fn answers_that_nobody_asked_for_keep_no_sale_waiting() {
+    let site = Site::open(Options::default()).await;
+    let mut line = site.line(1).await;
+    for (stan, mti) in (1..).zip([b"0210", b"0430", b"0810"]) {
+        for _ in 0..40 {
+            let mut bytes = frame(&sale(1, 900 + stan, PAN, 100));
+            bytes[2..6].copy_from_slice(mti);
+            line.send_bytes(&bytes).await;
+        }
+        let sent = Instant::now();
+        let answer = line.ask(&sale(1, stan, PAN, 1250)).await;
+        let mti = String::from_utf8_lossy(mti);
+        assert_eq!(code(&answer), "00", "after 40 of {mti}");
+        assert!(sent.elapsed() < AT_ONCE, "after 40 of {mti} a sale waited for {:?}", sent.elapsed());
+    }
+    assert_eq!(site.issuer_net(), 3 * 1250);
 }

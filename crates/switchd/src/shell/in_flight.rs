@@ -24,7 +24,7 @@ impl InFlight {
         InFlight { most, patience, since: RefCell::default() }
     }
 
-    /// A message went to the core.
+    /// A message that asks for an answer went to the core.
     pub(crate) fn asked(&self, now: Instant) {
         self.since.borrow_mut().push_back(now);
     }

@@ -346,8 +346,12 @@ impl Terminal<'_> {
                 // A reload has taken the certificate out: it may say nothing more.
                 let Some(entry) = entry else { return self.refuse(&message, ResponseCode::INVALID_MERCHANT) };
                 self.named.set(named.and_then(Result::ok).or(self.named.get()));
+                let asks = !message.mti().is_response();
                 let input = Input::Terminal { conn: self.conn, group: entry.group, message, card: None };
-                self.peer.in_flight.asked(Instant::now());
+                // What is itself an answer gets none, so it must not wait for one.
+                if asks {
+                    self.peer.in_flight.asked(Instant::now());
+                }
                 self.shell.mailbox.push(input);
                 Ok(())
             }
