@@ -116,6 +116,32 @@ async fn a_bad_file_is_refused_whole_and_the_old_stays() {
     site.daemon.stop().await;
 }
 
+/// A file that was cut off while it was written, at a place where it is still TOML.
+#[tokio::test]
+async fn a_registry_of_nobody_is_not_taken_by_a_reload_and_warned_of_by_check_and_start() {
+    let mut site = Site::open(Options::default()).await;
+    let mut line = site.line(1).await;
+    let (file, config) = (site.dir().join("terminals.toml"), site.dir().join("switchd.toml"));
+    for (stan, text) in (1..).zip(["", "# The terminals, and wh"]) {
+        fs::write(&file, text).expect("it is ours");
+        reload(&site, "names no certificate, and the running one names 3").await;
+        assert_eq!(code(&line.ask(&sale(1, stan, PAN, 1250)).await), "00", "{text:?}: on the same connection");
+        assert_eq!(code(&site.line(2).await.ask(&sale(2, stan, PAN, 700)).await), "00", "{text:?}: on a new one");
+    }
+    let config = config.to_str().expect("the path is text");
+    let warning = "names no certificate: every terminal is refused";
+    for more in [None, Some("--json")] {
+        let output = switchd(["check", "--config", config].into_iter().chain(more)).await;
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains(warning), "{said}");
+    }
+    site.daemon.stop().await;
+    site.start_again().await;
+    assert!(site.daemon.log_since_start().contains(warning), "{}", site.daemon.log_since_start());
+    // From nobody on, any registry is taken; and so is nobody again from nobody.
+    reload(&site, "reloaded").await;
+}
+
 /// What only a start takes is named, whichever section it stands in.
 #[tokio::test]
 async fn a_reload_names_what_only_a_start_takes() {

@@ -46,7 +46,7 @@ pub(crate) struct Reloaded {
 pub(crate) fn take(shell: &Shell, prepared: Prepared) -> Result<Reloaded, String> {
     let running = &shell.settings;
     let (mut settings, keys, terminals, links, endings) = prepared.into_parts();
-    fits(running, &settings)?;
+    fits(running, shell.current().registry.len(), &settings)?;
     let at_start = changed(running, &settings);
     let links = links_of(running, &settings, links, &shell.current().links);
     let routes: Vec<Route> = std::mem::take(&mut settings.core.routes);
@@ -59,8 +59,16 @@ pub(crate) fn take(shell: &Shell, prepared: Prepared) -> Result<Reloaded, String
     Ok(Reloaded { keys, at_start })
 }
 
-/// What the new registry and routes name must be there in the running daemon, and be the same.
-fn fits(running: &Settings, new: &Settings) -> Result<(), String> {
+/// What the new registry and routes name must be there in the running daemon, and be the same. A registry of nobody is most
+/// likely a file that was cut off while it was written: taken, it would refuse every terminal its reversals too. `certificates`
+/// is how many the running daemon knows.
+fn fits(running: &Settings, certificates: usize, new: &Settings) -> Result<(), String> {
+    if certificates > 0 && new.registry.len() == 0 {
+        return Err(format!(
+            "the file of [listen] registry names no certificate, and the running one names {certificates}: every terminal would \
+             be refused; next: write the file whole; to lock all terminals out, stop the daemon"
+        ));
+    }
     for (number, group) in &new.groups {
         let known = running.groups.get(number).is_some_and(|known| known.dialect.name == group.dialect.name);
         if !known && new.registry.names_group(*number) {

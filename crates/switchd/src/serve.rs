@@ -76,6 +76,11 @@ impl Prepared {
         (self.settings, self.keys, self.terminals, self.links, self.endings)
     }
 
+    /// What a start takes and is hardly meant.
+    pub(crate) fn warning(&self) -> Option<&'static str> {
+        no_certificate(&self.settings)
+    }
+
     /// What it names, counted.
     pub(crate) fn summary(&self) -> Summary {
         Summary {
@@ -116,6 +121,14 @@ pub(crate) fn prepare(file: &Path) -> Result<Prepared, Problems> {
     }
 }
 
+/// A switch of no terminals can start, to settle what it owes; but the file may as well have been cut off.
+fn no_certificate(settings: &Settings) -> Option<&'static str> {
+    (settings.registry.len() == 0).then_some(
+        "the file of [listen] registry names no certificate: every terminal is refused, its reversals too; next: give each \
+         terminal a [[terminal]] there",
+    )
+}
+
 /// What is wrong with the key file, and what to do.
 fn wrong_keys(error: &KeyError) -> String {
     match error {
@@ -147,6 +160,9 @@ pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
 
 async fn run(prepared: Prepared, file: &Path, harmless: Harmless) -> Result<Exit, Failure> {
     let Prepared { mut settings, keys, terminals, links, endings } = prepared;
+    if let Some(warning) = no_certificate(&settings) {
+        tracing::warn!("{warning}");
+    }
     // Before the journal is opened: what fails there is counted too.
     let recorder = meters::install();
     let (partition, witness) = open(&settings, keys)?;
