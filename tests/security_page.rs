@@ -96,3 +96,10 @@ async fn the_admin_socket_serves_its_own_user_and_root_alone() {
         }
     }
 }
+
+/// A core file would hold card numbers and keys: whatever the system allows, none is written.
+#[tokio::test]
+async fn the_daemon_writes_no_core_file() {
+    let site = Site::open(Options::default()).await;
+    assert_eq!(site.daemon.limit("Max core file size"), "0 0 bytes");
+}

@@ -255,6 +255,13 @@ impl Daemon {
         kib * 1024
     }
 
+    /// What the kernel allows it of this: the soft limit, the hard one and the unit, as /proc shows them.
+    pub(crate) fn limit(&self, name: &str) -> String {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", self.child.id())).expect("the daemon is ours");
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel has this limit");
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Where it serves metrics.
     pub(crate) fn metrics_address(&self) -> SocketAddr {
         self.addresses().metrics

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use index::Live;
 use partition::{KeyError, Keys, OpenError, Opened, Options, Partition};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustls::ServerConfig;
 use serde::Serialize;
 use switch::LinkNo;
@@ -141,6 +142,7 @@ fn wrong_keys(error: &KeyError) -> String {
 
 /// Runs the daemon.
 pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
+    no_core_file()?;
     let failed = |error| Failure::new(Exit::Failed, anyhow::Error::from(error));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     // Before anything that takes time: who asks for a reload while the journal is replayed must not kill.
@@ -156,6 +158,14 @@ pub(crate) fn serve(file: &Path) -> Result<Exit, Failure> {
     drop(local);
     runtime.shutdown_background();
     ended
+}
+
+/// A core file would hold card numbers and keys, and a broken invariant ends with one where the system's limit lets it. Before
+/// any of them is read.
+fn no_core_file() -> Result<(), Failure> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .context("cannot set the limit of core files to 0; next: let the service's sandbox allow prlimit64")
+        .map_err(|error| Failure::new(Exit::Failed, error))
 }
 
 async fn run(prepared: Prepared, file: &Path, harmless: Harmless) -> Result<Exit, Failure> {
