@@ -371,13 +371,17 @@ impl<S: Storage> Feeder<S> {
         while !self.shared.stopping() {
             let since = Instant::now();
             let ended = self.keep_up();
+            if let Err(error) = &ended {
+                // Whoever reads in it stops, and nobody begins: the lock is wanted for closing it.
+                self.shared.damaged.store(true, Ordering::Release);
+                self.shared.set(|progress| (progress.stage, progress.failed) = (Stage::Waiting, Some(error.to_string())));
+            }
             self.close();
             let Err(error) = ended else { return };
             if since.elapsed() > AGAIN_LONGEST {
                 again = AGAIN_FIRST;
             }
             tracing::error!(%error, again_ms = again.as_millis(), "the index failed and is built again: look-ups have to wait");
-            self.shared.set(|progress| (progress.stage, progress.failed) = (Stage::Waiting, Some(error.to_string())));
             self.sleep(again);
             again = (again * 2).min(AGAIN_LONGEST);
             if let Err(error) = Index::remove(&self.shared.options.dir) {

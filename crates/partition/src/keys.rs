@@ -42,7 +42,7 @@ pub enum KeyError {
         mode: u32,
     },
     /// A line is not what a key file holds.
-    #[error("{path} line {line}: expected `pan NUMBER 64-hex-digits` or `hmac 64-hex-digits`")]
+    #[error("{path} line {line}: expected `pan NUMBER 64-hex-digits`, each number once, or `hmac 64-hex-digits`")]
     Line {
         /// The file.
         path: PathBuf,
@@ -214,10 +214,10 @@ impl Keys {
             let mut words = line.split_whitespace();
             match (words.next(), words.next(), words.next(), words.next()) {
                 (Some("pan"), Some(id), Some(key), None) => {
-                    keys.pan.push((
-                        id.parse().ok().filter(|id| *id > 0).ok_or_else(wrong)?,
-                        key_from_hex(key).ok_or_else(wrong)?,
-                    ));
+                    // A number names one key: cards that were sealed under another of it would never open again.
+                    let fresh = |id: &u16| *id > 0 && keys.pan.iter().all(|(other, _)| other != id);
+                    let id = id.parse().ok().filter(fresh).ok_or_else(wrong)?;
+                    keys.pan.push((id, key_from_hex(key).ok_or_else(wrong)?));
                 }
                 (Some("hmac"), Some(key), None, None) => keys.hmac.push(key_from_hex(key).ok_or_else(wrong)?),
                 _ => return Err(wrong()),
@@ -474,6 +474,7 @@ mod tests {
         check(&format!("pan 1 {key}\nhmac {key}0\n"), 0o600, "line 2");
         check("pan x y\n", 0o600, "line 1");
         check(&format!("\npan 0 {key}\nhmac {key}\n"), 0o600, "line 2");
+        check(&format!("pan 2 {key}\npan 1 {key}\npan 2 {key}\nhmac {key}\n"), 0o600, "line 3");
         check(&format!("pan 1 {key}\n\nhmac {key} {key}\n"), 0o600, "line 3");
     }
 }

@@ -231,7 +231,11 @@ impl State {
                 self.insert(movement);
             }
             // Its time in memory begins anew: it stays for as long as one that ended now.
-            Record::Recalled { movement } => self.insert(Movement { since_wall_ms: wall_ms, ..movement.clone() }),
+            Record::Recalled { movement } => {
+                // A version that let go sooner recalled what this one still holds.
+                self.forget(movement.id);
+                self.insert(Movement { since_wall_ms: wall_ms, ..movement.clone() });
+            }
             Record::StanUsed { link, stan } => {
                 self.last_stan.insert(*link, stan.get());
             }

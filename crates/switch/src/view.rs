@@ -169,6 +169,12 @@ impl Switch {
         self.state.exceptions.iter().map(|(lsn, exception)| (*lsn, exception))
     }
 
+    /// Those after this one, oldest first; all of them after none. For a walk in stretches.
+    pub fn exceptions_after(&self, after: Option<Lsn>) -> impl Iterator<Item = (Lsn, &Exception)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.state.exceptions.range((from, Bound::Unbounded)).map(|(lsn, exception)| (*lsn, exception))
+    }
+
     /// The last record that was written, durable or not.
     pub fn last_record(&self) -> Lsn {
         self.state.lsn

@@ -235,7 +235,9 @@ impl Witness {
 
     /// After a clean stop: this is all of it.
     pub(crate) fn stopped(mut self, last: u64) {
-        let _ = self.write_in_turn(last, true).recv();
+        if self.write_in_turn(last, true).recv_timeout(WRITING_PATIENCE).is_err() {
+            tracing::warn!(file = %self.file.display(), "the witness is slow to be written, and does not know of the clean stop");
+        }
     }
 
     /// Writes on the thread, after what it has to write already; says when that is done.

@@ -188,6 +188,32 @@ fn d10_a_record_about_a_movement_does_not_take_it_from_memory() {
     }
 }
 
+/// A version that let go with the very record about a movement recalled what this one still holds: it is there once.
+#[test]
+fn what_is_recalled_though_memory_holds_it_is_there_once() {
+    let mut config = config();
+    config.dedup_keys = 1;
+    let mut world = World::new(config.clone());
+    world.run(
+        "sale 1 1000 > issuer 0200 1000
+         answer 51 > terminal 0210 51
+         sale 2 500 time 070909 > issuer 0200 500
+         answer 51 > terminal 0210 51
+         pass 1300000",
+    );
+    let first = world.core().movements().next().expect("both are there").clone();
+    let wall_ms = first.since_wall_ms + 1_300_000;
+    let tombstone = Record::Tombstone { terminal: first.key.terminal, stan: first.key.stan, class: None, amount: None };
+    let mut replayed = Switch::new(config);
+    let recalled = Entry { partition: 1, wall_ms, record: Record::Recalled { movement: first.clone() } };
+    // The last lets go of all but the newest.
+    let more = [recalled, Entry { partition: 1, wall_ms: wall_ms * 2, record: tombstone }];
+    for (lsn, entry) in (1..).zip(world.records().iter().chain(&more)) {
+        replayed.replay(Lsn(lsn), entry).expect("a record that fits");
+    }
+    assert!(replayed.movements().map(|movement| movement.id).eq([first.id]));
+}
+
 /// Connect per call: the first copy of a request, or an older repeat, can be overtaken by a newer one and come when its own
 /// connection is gone. The terminal has its answer.
 #[test]

@@ -74,7 +74,7 @@ impl Stretch {
 
 /// A stretch of the entries for a person.
 pub(crate) fn entries(view: &Switch, after: Option<Lsn>) -> Found<Entry, Lsn> {
-    let rest = view.exceptions().skip_while(|(number, _)| after.is_some_and(|after| *number <= after));
+    let rest = view.exceptions_after(after);
     let entry = |(number, exception): (Lsn, &Exception)| {
         let movement = exception.id.and_then(|id| view.movement_by_id(id));
         Entry { number, exception: *exception, movement: movement.map(|m| (m.key.stan, m.fingerprint.amount)) }

@@ -470,7 +470,7 @@ impl Engine {
 
     /// Cards are sealed and marked with these from now on; they fit.
     fn take_keys(&mut self, keys: &Keys) {
-        // The witness first: a copy of the journal that lacks what this key seals is never adopted with it (K5).
+        // The witness first, if it can be written: `adopt` then asks for another key than this one (K5).
         self.witness.seals(keys.pan_checks()[0], self.partition.durable().0);
         if let Err(refused) = self.partition.take_keys(clock::now(), keys) {
             tracing::error!(%refused, "the keys of cards are not taken; the old ones stay");
