@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::operate::{by_whole_card, json, said};
 use crate::reload::{edit, reload};
 use crate::support::daemon::switchd;
-use crate::support::site::{PAN, POOR_PAN};
+use crate::support::site::{PAN, POOR_PAN, initialised};
 use crate::support::{Options, Site, code, name, reversal_of, sale, until};
 
 /// `switchd keys rotate` for both kinds.
@@ -146,4 +146,32 @@ async fn section_10_the_commands_show_check_values_and_no_key() {
     let after = fs::read_to_string(&file).expect("it is there");
     assert!(before.lines().all(|line| after.contains(line)), "no key is taken out");
     assert_eq!(counted(&site).await, (3, 3));
+}
+
+#[tokio::test]
+async fn section_10_rotations_at_once_lose_no_key() {
+    let dir = initialised(1).await;
+    let file = dir.path().join("keys/journal.keys");
+    let before = fs::read_to_string(&file).expect("init made it");
+    // Left by a rotation that was killed.
+    fs::write(dir.path().join("keys/journal.keys.new"), "pan 2 5a5a").expect("the directory is ours");
+    let rotations: Vec<_> = ["pan", "hmac"]
+        .repeat(4)
+        .into_iter()
+        .map(|kind| {
+            let args = ["keys".into(), "rotate".into(), kind.into(), "--file".into(), file.clone().into_os_string()];
+            tokio::spawn(switchd(args))
+        })
+        .collect();
+    for rotation in rotations {
+        let output = rotation.await.expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let after = fs::read_to_string(&file).expect("it is there");
+    assert!(before.lines().all(|line| after.contains(line)), "no key is taken out");
+    let count = |kind: &str| after.lines().filter(|line| line.starts_with(kind)).count();
+    assert_eq!((count("pan "), count("hmac ")), (5, 5), "every rotation's key is there");
+    for number in 1..=5 {
+        assert_eq!(count(&format!("pan {number} ")), 1, "numbers are given once");
+    }
 }

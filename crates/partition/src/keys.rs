@@ -25,13 +25,13 @@ const BLOCK_BYTES: usize = SEALED_BYTES - TAG_BYTES;
 /// What is wrong with a key file.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// It cannot be read or written.
-    #[error("{path}: {source}")]
+    /// It, or its directory, cannot be read or written.
+    #[error("{path}: {error}")]
     Io {
-        /// The file.
+        /// The file or the directory.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// Others than its owner may read it.
     #[error("{path} may be read by others (mode {mode:o}); next: chmod 600 {path}")]
@@ -56,6 +56,12 @@ pub enum KeyError {
         path: PathBuf,
         /// "pan" or "hmac".
         what: &'static str,
+    },
+    /// No number is left for a new PAN key.
+    #[error("{path}: every number above its PAN keys is in use; next: restore a file whose numbers are lower")]
+    Numbers {
+        /// The file.
+        path: PathBuf,
     },
 }
 
@@ -142,19 +148,32 @@ impl Keys {
         known.iter().find(|key| !checks.contains(key)).map(|(number, _)| *number)
     }
 
-    /// Writes the file anew, in one piece: a crash leaves the old or the new.
+    /// Changes a key file: what `change` makes of the keys that are in it is written in one piece, so that a crash leaves the
+    /// old or the new. Who changes it meanwhile waits, by a lock on the directory, and no key is lost. Behind a link, the file
+    /// that the link leads to is changed.
     ///
     /// # Errors
-    /// [`KeyError::Io`]; also when the new file is left from an attempt that failed.
-    pub fn replace(&self, path: &Path) -> Result<(), KeyError> {
-        let failed = |source| KeyError::Io { path: path.into(), source };
+    /// [`KeyError`] of reading and writing; [`KeyError::Numbers`] when `change` has no number for a key.
+    pub fn change(path: &Path, change: impl FnOnce(&Keys) -> Option<Keys>) -> Result<Keys, KeyError> {
+        let path = fs::canonicalize(path).map_err(|error| KeyError::Io { path: path.into(), error })?;
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        let in_dir = |error| KeyError::Io { path: dir.into(), error };
+        let lock = fs::File::open(dir).and_then(|dir| dir.lock().map(|()| dir)).map_err(in_dir)?;
+        let keys = change(&Keys::read(&path)?).ok_or_else(|| KeyError::Numbers { path: path.clone() })?;
         let mut new = path.as_os_str().to_owned();
         new.push(".new");
         let new = PathBuf::from(new);
-        self.write(&new)?;
-        fs::rename(&new, path).map_err(failed)?;
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+        let in_new = |error| KeyError::Io { path: new.clone(), error };
+        // Of an attempt that failed: whoever makes one holds the lock.
+        match fs::remove_file(&new) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(in_new(error)),
+        }
+        keys.write(&new)?;
+        fs::rename(&new, &path).map_err(in_new)?;
+        lock.sync_all().map_err(in_dir)?;
+        Ok(keys)
     }
 
     /// Writes a new file that only its owner may read. It must not exist.
@@ -162,7 +181,7 @@ impl Keys {
     /// # Errors
     /// [`KeyError::Io`].
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
-        let failed = |source| KeyError::Io { path: path.into(), source };
+        let failed = |error| KeyError::Io { path: path.into(), error };
         let mut text = Zeroizing::new(String::with_capacity(256));
         for (id, key) in &self.pan {
             text.push_str(&format!("pan {id} "));
@@ -186,7 +205,7 @@ impl Keys {
     /// # Errors
     /// [`KeyError`]; no error holds key material.
     pub fn read(path: &Path) -> Result<Keys, KeyError> {
-        let failed = |source| KeyError::Io { path: path.into(), source };
+        let failed = |error| KeyError::Io { path: path.into(), error };
         let mut file = fs::File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let mode = metadata.permissions().mode() & 0o777;
@@ -476,5 +495,25 @@ mod tests {
         check(&format!("\npan 0 {key}\nhmac {key}\n"), 0o600, "line 2");
         check(&format!("pan 2 {key}\npan 1 {key}\npan 2 {key}\nhmac {key}\n"), 0o600, "line 3");
         check(&format!("pan 1 {key}\n\nhmac {key} {key}\n"), 0o600, "line 3");
+    }
+
+    #[test]
+    fn section_10_a_changed_key_file_stays_where_its_link_leads_and_what_a_failure_left_is_no_hindrance() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        fs::create_dir(&real).unwrap();
+        let file = real.join("keys");
+        Keys::generate().write(&file).unwrap();
+        std::os::unix::fs::symlink("real/keys", &link).unwrap();
+        fs::write(real.join("keys.new"), "half of a k").unwrap();
+        let changed = Keys::change(&link, Keys::with_new_pan_key).unwrap();
+        assert!(link.is_symlink() && !real.join("keys.new").exists() && !dir.path().join("link.new").exists());
+        assert_eq!((&Keys::read(&file).unwrap().pan, changed.pan.len()), (&changed.pan, 2));
+        assert!(matches!(Keys::change(&link, |_| None), Err(KeyError::Numbers { .. })));
+        // What cannot be removed is named.
+        fs::create_dir(real.join("keys.new")).unwrap();
+        let said = Keys::change(&link, Keys::with_new_pan_key).unwrap_err().to_string();
+        assert!(said.contains("keys.new"), "{said}");
+        assert_eq!(Keys::read(&file).unwrap().pan.len(), 2, "nothing changed");
     }
 }

@@ -136,7 +136,9 @@ fn wrong_keys(error: &KeyError) -> String {
         KeyError::Io { .. } => format!(
             "[journal] keys: {error}; next: put this journal's own key file there; for a first start `switchd init` makes one"
         ),
-        KeyError::Exposed { .. } | KeyError::Line { .. } | KeyError::Missing { .. } => format!("[journal] keys: {error}"),
+        KeyError::Exposed { .. } | KeyError::Line { .. } | KeyError::Missing { .. } | KeyError::Numbers { .. } => {
+            format!("[journal] keys: {error}")
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use partition::Keys;
+use partition::{KeyError, Keys};
 use serde::Serialize;
 
 use crate::config;
@@ -119,14 +119,14 @@ pub(crate) fn run(args: &KeysArgs) -> Result<Exit, Failure> {
         Command::Rotate { kind, file } => (file, Some(kind)),
     };
     let path = file.path()?;
-    let mut keys = Keys::read(&path).map_err(|error| Failure::new(Exit::Config, anyhow!(error)))?;
-    if let Some(kind) = rotate {
-        keys = match kind {
-            Kind::Pan => keys.with_new_pan_key().ok_or_else(|| anyhow!("every key number is in use"))?,
-            Kind::Hmac => keys.with_new_look_up_key(),
-        };
-        keys.replace(&path).map_err(|error| Failure::new(Exit::Failed, anyhow!(error)))?;
-    }
+    let keys = match rotate {
+        None => Keys::read(&path),
+        Some(kind) => Keys::change(&path, |keys| match kind {
+            Kind::Pan => keys.with_new_pan_key(),
+            Kind::Hmac => Some(keys.with_new_look_up_key()),
+        }),
+    };
+    let keys = keys.map_err(|error| failed(&error))?;
     let listed = Listed::new(path, &keys);
     if file.json {
         println!("{}", serde_json::to_string(&listed).context("the answer")?);
@@ -140,6 +140,20 @@ pub(crate) fn run(args: &KeysArgs) -> Result<Exit, Failure> {
         println!("      (under systemd's LoadCredential: restart, as a running service keeps the copy of its start)");
     }
     Ok(Exit::Done)
+}
+
+/// A key file that cannot be read or changed, and what to do.
+fn failed(error: &KeyError) -> Failure {
+    match error {
+        KeyError::Io { .. } => {
+            let next = "next: see that it is there, and that this user may read and write it and its directory";
+            Failure::new(Exit::Failed, anyhow!("{error}; {next}"))
+        }
+        KeyError::Numbers { .. } => Failure::new(Exit::Failed, anyhow!("{error}")),
+        KeyError::Exposed { .. } | KeyError::Line { .. } | KeyError::Missing { .. } => {
+            Failure::new(Exit::Config, anyhow!("{error}"))
+        }
+    }
 }
 
 fn hex(check: [u8; 8]) -> String {
