@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use crate::support::daemon::switchd;
 use crate::support::site::PAN;
@@ -45,19 +46,15 @@ async fn refused(site: &mut Site, said: &[&str]) {
     assert!(!site.dir().join("addresses.json").exists(), "nothing was bound");
 }
 
-async fn adopt(site: &Site) -> String {
+/// `switchd adopt` as this person says it.
+async fn adopt_by(site: &Site, who: &str, why: &str) -> Output {
     let config = site.config();
-    let args = [
-        "adopt",
-        "--config",
-        config.to_str().expect("the path is text"),
-        "--who",
-        "ann",
-        "--why",
-        "the disk is lost, ticket 7",
-        "--json",
-    ];
-    let output = switchd(args).await;
+    let config = config.to_str().expect("the path is text");
+    switchd(["adopt", "--config", config, "--who", who, "--why", why, "--json"]).await
+}
+
+async fn adopt(site: &Site) -> String {
+    let output = adopt_by(site, "ann", "the disk is lost, ticket 7").await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("--json prints JSON");
     assert_eq!(told["journal"].as_str(), journal(site).to_str());
@@ -159,9 +156,7 @@ async fn k5_a_journal_without_its_witness_and_another_journal_are_refused() {
 #[tokio::test]
 async fn k6_a_journal_that_is_served_cannot_be_adopted() {
     let site = one_sale().await;
-    let config = site.config();
-    let output =
-        switchd(["adopt", "--config", config.to_str().expect("the path is text"), "--who", "ann", "--why", "x"]).await;
+    let output = adopt_by(&site, "ann", "x").await;
     assert_eq!(output.status.code(), Some(20), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -174,4 +169,42 @@ async fn k5_a_witness_that_cannot_be_written_at_the_start_is_counted() {
     fs::create_dir(site.dir().join("journal.part")).expect("the directory is ours");
     site.start_again().await;
     assert_eq!(site.daemon.metric("switchd_witness_failures_total").await, 1.0);
+}
+
+#[tokio::test]
+async fn k5_a_journal_that_agrees_with_its_witness_is_not_adopted() {
+    let mut site = one_sale().await;
+    for clean in [true, false] {
+        if clean {
+            site.daemon.stop().await;
+        } else {
+            site.daemon.kill();
+        }
+        let witness = fs::read(site.dir().join("journal.witness")).expect("it is there");
+        let output = adopt_by(&site, "ann", "x").await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("nothing is to be adopted") && said.contains("next: start"), "{said}");
+        assert_eq!(fs::read(site.dir().join("journal.witness")).expect("it is there"), witness, "nothing was written");
+        // No new key is asked for.
+        site.start_again().await;
+    }
+}
+
+#[tokio::test]
+async fn who_adopts_and_why_are_one_line_without_a_card_number() {
+    let mut site = one_sale().await;
+    site.daemon.stop().await;
+    let witness = site.dir().join("journal.witness");
+    fs::remove_file(&witness).expect("it is ours");
+    for (who, why) in [("", "x"), ("ann", " "), ("ann\nbob", "x"), ("ann", "a\nb"), ("ann", PAN), (PAN, "x")] {
+        let output = adopt_by(&site, who, why).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{who:?} {why:?}: {said}");
+        assert!(said.contains("one line of 1 to 255 bytes") || said.contains("may be a card number"), "{said}");
+        assert!(!said.contains(PAN) && !witness.exists(), "{said}");
+    }
+    adopt(&site).await;
+    // Decided anew.
+    adopt(&site).await;
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use partition::Found;
 use serde::{Deserialize, Serialize};
+use switch::Lsn;
 
 use crate::clock;
 use crate::config::JournalSettings;
@@ -89,15 +90,31 @@ enum Refused {
     OldKey { number: u16 },
 }
 
-/// Whether a journal is the one that the witness saw.
+/// What a witness knows a journal by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// As [`Found::identity`].
+    pub(crate) identity: [u8; 16],
+    /// As [`Found::last`].
+    pub(crate) last: Lsn,
+    /// As [`Found::epoch`].
+    pub(crate) epoch: u32,
+}
+
+/// Whether a journal is the one that the witness saw, or is taken by an operator with a key that never sealed.
 fn judge(seen: Option<&Seen>, found: &Found, made_ns: Option<u64>) -> Result<(), Refused> {
-    let Some(seen) = seen else {
-        return if found.epoch == 0 { Ok(()) } else { Err(Refused::Unknown) };
-    };
-    if seen.adopted.is_some() {
+    if let Some(seen) = seen.filter(|seen| seen.adopted.is_some()) {
         let sealed_before = found.keys.contains(&found.seals) || seen.keys.contains(&key_name(found.seals));
         return if sealed_before { Err(Refused::OldKey { number: found.seals.0 }) } else { Ok(()) };
     }
+    agrees(seen, Extent { identity: found.identity, last: found.last, epoch: found.epoch }, made_ns)
+}
+
+/// Whether a journal is the one that the witness saw.
+fn agrees(seen: Option<&Seen>, found: Extent, made_ns: Option<u64>) -> Result<(), Refused> {
+    let Some(seen) = seen else {
+        return if found.epoch == 0 { Ok(()) } else { Err(Refused::Unknown) };
+    };
     if seen.journal != hex(&found.identity) {
         return Err(Refused::Another);
     }
@@ -282,12 +299,20 @@ fn say(file: &Path, seen: &Seen, failing: &AtomicBool) {
     }
 }
 
-/// Decides that whatever journal is found at the next start is taken. The daemon must not run.
+/// Decides that whatever journal is found at the next start is taken. The daemon must not run. `found` is the journal that is
+/// there, if it can be read.
 ///
 /// # Errors
-/// For a person.
-pub(crate) fn adopt(settings: &JournalSettings, who: &str, why: &str) -> Result<String, String> {
+/// For a person; also where the next start takes the journal as it is.
+pub(crate) fn adopt(settings: &JournalSettings, found: Option<Extent>, who: &str, why: &str) -> Result<String, String> {
     let seen = read(&settings.witness)?;
+    if taken_as_it_is(settings, seen.as_ref(), found) {
+        return Err(format!(
+            "nothing is to be adopted: {} does not speak against what is in {}; next: start the daemon",
+            settings.witness.display(),
+            settings.dir.display()
+        ));
+    }
     let known = seen.as_ref().map_or_else(
         || "there was no witness".to_owned(),
         |seen| format!("the witness saw record {} and start {} {}", seen.last, seen.starts, age(Some(seen))),
@@ -297,6 +322,15 @@ pub(crate) fn adopt(settings: &JournalSettings, who: &str, why: &str) -> Result<
     write(&settings.witness, &Seen { adopted, at_ms, ..seen.unwrap_or_default() })
         .map_err(|error| format!("cannot write {}: {error}", settings.witness.display()))?;
     Ok(known)
+}
+
+/// Whether the next start takes the journal without a decision. One that was decided already may be decided anew.
+fn taken_as_it_is(settings: &JournalSettings, seen: Option<&Seen>, found: Option<Extent>) -> bool {
+    let decided = seen.is_some_and(|seen| seen.adopted.is_some());
+    match found {
+        Some(found) => !decided && agrees(seen, found, made_ns(&settings.dir)).is_ok(),
+        None => seen.is_none() && !mark(&settings.dir).exists(),
+    }
 }
 
 fn read(file: &Path) -> Result<Option<Seen>, String> {
@@ -355,7 +389,6 @@ fn age(seen: Option<&Seen>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use switch::Lsn;
 
     const KEY: (u16, [u8; 8]) = (1, [1; 8]);
     const NEW_KEY: (u16, [u8; 8]) = (2, [2; 8]);

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config;
 use crate::exit::{Exit, Failure};
-use crate::observe::resolve::may_hold_a_card;
+use crate::observe::resolve::one_line;
 use crate::witness;
 
 #[derive(Debug, Args)]
@@ -40,15 +40,11 @@ struct Adopted {
 /// Writes the decision into the witness; the next start carries it out.
 pub(crate) fn run(args: &AdoptArgs) -> Result<Exit, Failure> {
     for (option, text) in [("--who", &args.who), ("--why", &args.why)] {
-        if may_hold_a_card(text) {
-            let next = "next: say it in other words";
-            let error = anyhow!("{option} holds what may be a card number, and is stored in clear; {next}");
-            return Err(Failure::new(Exit::Failed, error));
-        }
+        one_line(option, text).map_err(|wrong| Failure::new(Exit::Usage, wrong))?;
     }
     let journal = config::load(&args.config).map_err(|problems| Failure::new(Exit::Config, problems))?.journal;
     // Held until the end: a daemon that runs would write its own witness over this.
-    let _lock = match journal::FsStorage::new(&journal.dir).and_then(|storage| storage.lock()) {
+    let lock = match journal::FsStorage::new(&journal.dir).and_then(|storage| storage.lock()) {
         Ok(lock) => Some(lock),
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
             return Err(Failure::new(Exit::JournalLocked, anyhow!("the daemon runs; next: stop it")));
@@ -56,8 +52,10 @@ pub(crate) fn run(args: &AdoptArgs) -> Result<Exit, Failure> {
         // No directory: a new journal is to begin in place of one that is gone.
         Err(_) => None,
     };
+    // One that cannot be read speaks for nothing.
+    let found = lock.as_ref().and_then(|_| super::journal::extent(&journal.dir).ok());
     let known =
-        witness::adopt(&journal, &args.who, &args.why).map_err(|error| Failure::new(Exit::Failed, anyhow!(error)))?;
+        witness::adopt(&journal, found, &args.who, &args.why).map_err(|error| Failure::new(Exit::Failed, anyhow!(error)))?;
     let adopted = Adopted { journal: journal.dir, known };
     if args.json {
         println!("{}", serde_json::to_string(&adopted).context("the answer")?);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -18,6 +18,7 @@ use super::time::utc;
 use super::tx::moment;
 use crate::exit::{Exit, Failure};
 use crate::observe::outlook::short;
+use crate::witness::Extent;
 use crate::words::{Lang, amount, legs};
 
 #[derive(Debug, Args)]
@@ -88,12 +89,27 @@ struct Offline {
 }
 
 fn open(dir: &Dir) -> Result<Offline, Failure> {
-    let storage = ReadOnly::new(&dir.dir)
-        .with_context(|| format!("cannot read {}; next: check the path and its permissions", dir.dir.display()))?;
-    let storage = Arc::new(storage);
+    let storage = read_only(&dir.dir)?;
     if storage.served() {
         eprintln!("a daemon serves this journal: what it writes meanwhile is not judged");
     }
+    verified(&dir.dir, storage)
+}
+
+/// What a witness knows this journal by, whose lock the caller has.
+pub(super) fn extent(dir: &Path) -> Result<Extent, Failure> {
+    let offline = verified(dir, read_only(dir)?)?;
+    let core = offline.replayed(|_, _| {})?;
+    Ok(Extent { identity: offline.reader.identity(), last: Lsn(offline.reader.durable().0), epoch: core.epoch() })
+}
+
+fn read_only(dir: &Path) -> Result<Arc<ReadOnly>, Failure> {
+    let storage = ReadOnly::new(dir)
+        .with_context(|| format!("cannot read {}; next: check the path and its permissions", dir.display()))?;
+    Ok(Arc::new(storage))
+}
+
+fn verified(dir: &Path, storage: Arc<ReadOnly>) -> Result<Offline, Failure> {
     storage.begin("verified");
     let opened = Reader::open(Arc::clone(&storage));
     storage.end();
@@ -102,7 +118,7 @@ fn open(dir: &Dir) -> Result<Offline, Failure> {
             OpenError::Damaged { .. } | OpenError::Rejected { .. } => Exit::JournalDamaged,
             OpenError::Io { .. } | OpenError::Locked | OpenError::Options(_) => Exit::JournalStorage,
         };
-        Failure::new(exit, anyhow!(error).context(format!("journal {}", dir.dir.display())))
+        Failure::new(exit, anyhow!(error).context(format!("journal {}", dir.display())))
     })?;
     Ok(Offline { reader, checkpoint, storage })
 }

@@ -56,7 +56,9 @@ pub(crate) enum WrongOrder {
     #[error("{0} must be one line of 1 to {TEXT_MAX} bytes")]
     Text(&'static str),
     /// It would be stored in clear.
-    #[error("{0} holds what may be a card number, and is stored in clear; next: name the movement by its RRN")]
+    #[error(
+        "{0} holds what may be a card number, and is stored in clear; next: say it in other words, a movement by its RRN"
+    )]
     CardNumber(&'static str),
 }
 
@@ -78,7 +80,7 @@ impl OrderJson {
 }
 
 /// Whether a text of an operator may be written down: one line, not too long, and no card number in it.
-pub(super) fn one_line(name: &'static str, text: &str) -> Result<(), WrongOrder> {
+pub(crate) fn one_line(name: &'static str, text: &str) -> Result<(), WrongOrder> {
     if text.trim().is_empty() || text.len() > TEXT_MAX || text.chars().any(char::is_control) {
         return Err(WrongOrder::Text(name));
     }
@@ -91,7 +93,7 @@ const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 /// 13 digits or more in a row (an RRN has 12), or 13 to 19 with a right check digit, however they are set apart: whatever is
 /// neither letter nor digit may stand between. Nine in ten numbers that are no card's fail the check digit; the others are
 /// refused for nothing, and said in other words.
-pub(crate) fn may_hold_a_card(text: &str) -> bool {
+fn may_hold_a_card(text: &str) -> bool {
     let is_letter = |letter: char| letter.is_alphanumeric() && !letter.is_ascii_digit();
     text.split(is_letter).any(|numbers| {
         let groups: Vec<&str> = numbers.split(|c: char| !c.is_ascii_digit()).filter(|group| !group.is_empty()).collect();
@@ -149,10 +151,16 @@ pub(crate) fn entry_name(entry: Lsn) -> String {
     format!("{ENTRY}{}", entry.0)
 }
 
+/// The digits of an entry's number: at most those of an RRN, so that no card number passes for one into a log.
+const ENTRY_DIGITS: std::ops::RangeInclusive<usize> = 1..=12;
+
 /// What a person names: an RRN, or an entry of the list.
 pub(crate) fn case(text: &str) -> Option<Case> {
     match text.strip_prefix(ENTRY) {
-        Some(number) => number.parse().ok().map(|number| Case::Entry(Lsn(number))),
+        Some(number) => {
+            let fits = ENTRY_DIGITS.contains(&number.len()) && number.bytes().all(|digit| digit.is_ascii_digit());
+            number.parse().ok().filter(|_| fits).map(|number| Case::Entry(Lsn(number)))
+        }
         None => text.parse().ok().map(Case::Movement),
     }
 }
@@ -228,6 +236,16 @@ mod tests {
         check(Wish::AdjustedElsewhere, Some(5), "seen", Ok(Resolution::AdjustedElsewhere { minor: 5 }));
         check(Wish::AdjustedElsewhere, None, "seen", Err(WrongOrder::NoAmount));
         check(Wish::Stands, Some(5), "seen", Err(WrongOrder::Amount));
+    }
+
+    #[test]
+    fn section_10_a_card_number_names_no_movement_and_no_entry() {
+        assert_eq!(case("entry-41"), Some(Case::Entry(Lsn(41))));
+        assert_eq!(case("entry-999999999999"), Some(Case::Entry(Lsn(999_999_999_999))));
+        assert!(matches!(case("632610000001"), Some(Case::Movement(_))));
+        for typed in ["entry-4000001234567899", "entry-4000001234567", "entry-+41", "entry-", "4000001234567899"] {
+            assert_eq!(case(typed), None, "{typed}");
+        }
     }
 
     #[test]
