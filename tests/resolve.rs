@@ -118,3 +118,26 @@ async fn k2_an_approval_of_unknown_delivery_is_listed_apart() {
     assert_eq!(listed, usize::from(tx.evidence == "unknown"), "{tx:?}");
     assert_eq!(doubt["in_doubt"], 0);
 }
+
+/// Section 10: a person types or pastes a card where an RRN belongs.
+#[tokio::test]
+async fn a_card_number_that_is_typed_for_an_rrn_is_not_repeated() {
+    let site = Site::open(Options::default()).await;
+    let track = format!(";{PAN}=30122017395820461?");
+    for (typed, exit) in [(PAN, 1), (track.as_str(), 1), (&format!("entry-{PAN}"), 1)] {
+        let output = resolve(&site, typed, &["stands"]).await;
+        told_without_a_card(&output, exit);
+    }
+    for typed in [PAN, track.as_str(), &format!("entry-{PAN}")] {
+        let config = site.config();
+        told_without_a_card(&switchd(["why", typed, "--config", config.to_str().expect("the path is text")]).await, 2);
+    }
+    assert!(!site.daemon.log().contains(PAN), "{}", site.daemon.log());
+}
+
+#[track_caller]
+fn told_without_a_card(output: &Output, exit: i32) {
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(exit), "{said}");
+    assert!(!said.contains(PAN) && said.contains("neither an RRN nor") && said.contains("next: "), "{said}");
+}

@@ -37,7 +37,8 @@ pub(crate) struct ResolveArgs {
 pub(crate) fn resolve(args: &ResolveArgs) -> Result<Exit, Failure> {
     let case = &args.case;
     if resolve::case(case).is_none() {
-        return Err(anyhow!("{case:?} is neither an RRN nor an entry; next: `switchd doubt`").into());
+        // What was typed may be a card number.
+        return Err(anyhow!("what was typed is neither an RRN nor an entry such as entry-41; next: `switchd doubt`").into());
     }
     let order = OrderJson { resolution: args.resolution, amount: args.amount, who: args.who.clone(), why: args.why.clone() };
     order.judge().map_err(|wrong| Failure::new(Exit::Usage, wrong))?;

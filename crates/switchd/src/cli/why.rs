@@ -28,8 +28,9 @@ pub(crate) struct WhyArgs {
 pub(crate) fn why(args: &WhyArgs) -> Result<Exit, Failure> {
     let fits = (1..=12).contains(&args.what.len()) && args.what.bytes().all(|b| b.is_ascii_alphanumeric());
     if !fits {
-        let what = &args.what;
-        return Err(Failure::new(Exit::Usage, anyhow!("{what:?} is neither an RRN nor a STAN; next: `switchd doubt`")));
+        // It may be a card number or a track.
+        let wrong = anyhow!("what was typed is neither an RRN nor a STAN; next: `switchd doubt`");
+        return Err(Failure::new(Exit::Usage, wrong));
     }
     let body = ask::get(&args.target, &format!("/why/{}", args.what))?;
     if args.json {

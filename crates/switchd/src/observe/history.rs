@@ -118,7 +118,8 @@ impl SearchJson {
 
 /// One to six digits.
 pub(crate) fn stan(text: &str) -> Result<Stan, WrongSearch> {
-    let number = Some(text).filter(|text| text.len() <= 6).and_then(|text| text.parse::<u32>().ok());
+    let fits = text.len() <= 6 && text.bytes().all(|digit| digit.is_ascii_digit());
+    let number = text.parse::<u32>().ok().filter(|_| fits);
     number.and_then(|number| Stan::new(number).ok()).ok_or(WrongSearch::Stan)
 }
 
@@ -387,6 +388,7 @@ mod tests {
         check(SearchJson { terminal: text("TERM0001"), stan: text("1"), ..SearchJson::default() }, None);
         check(SearchJson { terminal: text("TERM0001"), from_ms: Some(1), ..SearchJson::default() }, None);
         check(SearchJson { terminal: text("T"), stan: text("1000000"), ..SearchJson::default() }, Some(WrongSearch::Stan));
+        check(SearchJson { terminal: text("T"), stan: text("+1"), ..SearchJson::default() }, Some(WrongSearch::Stan));
         check(SearchJson { terminal: text("T"), stan: text("x"), ..SearchJson::default() }, Some(WrongSearch::Stan));
         check(SearchJson { rrn: text("632610000001"), ..SearchJson::default() }, None);
         check(SearchJson { rrn: text("63261000000/"), ..SearchJson::default() }, Some(WrongSearch::Rrn));
