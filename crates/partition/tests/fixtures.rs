@@ -1,7 +1,8 @@
 //! Journals of a partition that this version and those before it wrote, with the keys of their cards, kept as files: every
 //! later version must find every movement in them as it was, and keep what was promised.
 //!
-//! Each folder of `tests/fixtures` is one, named by the version that wrote it; `expected.txt` says what must come out, `keys`
+//! Each folder of `tests/fixtures` is one, named by the version that wrote it, and by what that recorded which one before it
+//! did not; `expected.txt` says what must come out, `keys`
 //! is the key file, all else are the journal's files. None is ever written again. A version that changes what is recorded
 //! adds its own: `cargo test -p partition -- --ignored write_the_fixture_of_this_version`, and what it wrote is read and
 //! committed.
@@ -20,7 +21,9 @@ use switch::*;
 const EXPECTED: &str = "expected.txt";
 const KEYS: &str = "keys";
 /// Journals that are kept. One that is missing here or there is noticed.
-const KEPT: [&str; 1] = ["0.1.0"];
+const KEPT: [&str; 2] = ["0.1.0", WRITTEN];
+/// The newest: its keys were rotated while it was served.
+const WRITTEN: &str = "0.1.0-rotated";
 
 const BANK: LinkNo = LinkNo { issuer: IssuerNo(1), number: 1 };
 /// The group, and the terminal in it, that confirms its sales.
@@ -264,8 +267,8 @@ fn k5_movements_of_every_version_are_found_as_they_were_and_their_promises_are_k
     assert_eq!(found, KEPT);
 }
 
-/// A life with a movement in every state, which is killed.
-fn live(storage: &MemStorage, keys: Keys) {
+/// A life with a movement in every state, in which keys are rotated, and which is killed.
+fn live(storage: &MemStorage, keys: Keys, rotated: &Keys) {
     let (mut life, _) = Life::begin(storage, keys, BEGUN);
     life.input(Input::LinkOpened { link: LINK, number: BANK });
     life.terminal(b"0200", 1, 1, 1000, &[]);
@@ -301,6 +304,7 @@ fn live(storage: &MemStorage, keys: Keys) {
     // Handed over, and keyed again at once.
     life.terminal(b"0200", 3, 8, 8000, &[]);
     life.terminal(b"0200", 3, 10, 8000, &[]);
+    life.partition.take_keys(life.now, rotated).expect("the old ones are among them");
     // Killed while one waits for its issuer, and another for its terminal.
     life.issuer = Says::Nothing;
     life.terminal(b"0200", 4, 11, 11_000, &[]);
@@ -312,12 +316,13 @@ fn live(storage: &MemStorage, keys: Keys) {
 #[test]
 #[ignore = "writes the fixture of this version, once; not a test"]
 fn write_the_fixture_of_this_version() {
-    let folder = folder().join(env!("CARGO_PKG_VERSION"));
+    let folder = folder().join(WRITTEN);
     fs::create_dir(&folder).unwrap_or_else(|error| panic!("{} is not written again: {error}", folder.display()));
-    let keys = || Keys::new(vec![(2, [0x5c; 32]), (1, [0xa3; 32])], vec![[0x3e; 32]]);
-    keys().write(&folder.join(KEYS)).expect("written");
+    let keys = Keys::new(vec![(2, [0x5c; 32]), (1, [0xa3; 32])], vec![[0x3e; 32]]);
+    let rotated = Keys::new(vec![(3, [0x71; 32]), (2, [0x5c; 32]), (1, [0xa3; 32])], vec![[0xd4; 32], [0x3e; 32]]);
+    rotated.write(&folder.join(KEYS)).expect("written");
     let storage = MemStorage::new(*b"kept for decades");
-    live(&storage, keys());
+    live(&storage, keys, &rotated);
     let killed = storage.kill();
     for name in journal::Storage::list(&killed).expect("listed") {
         fs::write(folder.join(&name), killed.bytes_of(&name).expect("there")).expect("written");
