@@ -83,6 +83,12 @@ fn c2_a_completion_confirms_or_undoes_and_silence_undoes() {
     run(&format!("{sale}pass 59999\nstate 1 awaiting_confirmation\npass 1 > issuer 0420 1000 4013\ncause 1 C2"));
     run(&format!("{sale}pass 60000 > issuer 0420 1000 4013\ncomplete 1 00 > terminal 0212 68\nexceptions 1"));
     run("complete 1 00 > terminal 0212 25");
+    // One of each class under one STAN: its own class says which is meant.
+    let both = "auth 1 1000 > issuer 0100 1000\nanswer 00 > terminal 0110 00\nsale 1 1000 > issuer 0200 1000\nanswer 00 > terminal 0210 00\n";
+    run(&format!("{both}complete 1 00 > terminal 0212 00\nstate 1 confirmed"));
+    run(&format!(
+        "{both}complete-auth 1 00 > terminal 0112 00\nstate 1 awaiting_confirmation\ncomplete 1 00 > terminal 0212 00"
+    ));
     run("sale 1 1000 > issuer 0200 1000\ncomplete 1 00 > terminal 0212 25\nstate 1 awaiting_issuer");
     // K2: counted from the restart.
     run(&format!(

@@ -174,3 +174,10 @@ fn a_link_waits_for_one_answer_at_a_time() {
         "network 00\npass 14000 > issuer 0800 301\npass 1000\nready 1\npass 13999\nready 1\npass 1 > close link",
     );
 }
+
+/// Programs read them from `switchd status --json`.
+#[test]
+fn what_an_operator_wishes_of_a_link_has_its_name() {
+    use switch::LinkWish::{Drained, SignedOff, Up};
+    assert_eq!([Up, Drained, SignedOff].map(switch::LinkWish::name), ["up", "drained", "signed-off"]);
+}

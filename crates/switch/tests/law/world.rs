@@ -9,7 +9,7 @@
 //!   tap N (chip's counter), random N and cryptogram N (with tap), shop N (merchant), set, drop
 //! reverse STAN AMOUNT       0400 naming the original in DE90      (options also: rrn, bare, keep N, de95 TEXT, again, oldtime,
 //!   set, drop)
-//! complete STAN CODE             0202 (complete-again: 0203)          (options: set, drop)
+//! complete STAN CODE             0202 (complete-again: 0203, complete-auth: 0102)  (options: set, drop)
 //! resolve STAN|unknown|named|entry HOW [N]   an operator decides (entry: about the oldest on the list)
 //! answer CODE               0210 to the newest request            (options: nth N, approval TEXT, amount N, currency N,
 //!   rrn TEXT, on LINK, set DE=TEXT,… and drop DE,…)
@@ -228,6 +228,7 @@ impl World {
                 self.terminal_sends(message, words, None);
             }
             "complete" => self.complete(b"0202", words),
+            "complete-auth" => self.complete(b"0102", words),
             "complete-again" => self.complete(b"0203", words),
             "resolve" => self.resolve(words),
             "answer" => self.answer(words),
