@@ -125,6 +125,13 @@ fn section_10_a_rotation_that_a_crash_cuts_short_is_taken_up_by_the_next_start()
     for upto in before..=whole.len() {
         world.records.truncate(before);
         world.records.extend_from_slice(&whole[before..upto]);
+        let mut replayed = Switch::new(config());
+        for (lsn, entry) in (1..).zip(world.records()) {
+            replayed.replay(Lsn(lsn), entry).expect("its own records");
+        }
+        // From its first record on the journal opens only with both.
+        let knows = |key: u8| replayed.keys().contains(&(0, [key; 8]));
+        assert_eq!((knows(0), knows(1)), (true, upto > before), "cut at {upto} of {before}");
         world.run("crash");
         let newest = &world.core().keys()[0];
         assert_eq!(*newest, (0, [1; 8]), "the new key is the newest");
