@@ -181,3 +181,12 @@ fn what_an_operator_wishes_of_a_link_has_its_name() {
     use switch::LinkWish::{Drained, SignedOff, Up};
     assert_eq!([Up, Drained, SignedOff].map(switch::LinkWish::name), ["up", "drained", "signed-off"]);
 }
+
+/// Programs read them from `switchd doubt --json`.
+#[test]
+fn what_comes_next_has_a_name_of_its_own() {
+    let mut names = Next::ALL.map(Next::name);
+    assert_eq!(names[..3], ["issuer_answer", "handing", "asked_again"]);
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
+}
